@@ -1,0 +1,6 @@
+"""The guide's pages as data: which code blocks a page has and which of them are files.
+
+`fences` knows the one form a code block may have, `pages` reads a whole page or the
+docstrings of a module, `listings` writes the files of all pages to a folder.
+Nothing here runs a block; that is `offloop.testing`.
+"""

@@ -1,0 +1,132 @@
+"""The guard that every block is accounted for, and the report of dead lines."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from offloop.guide.fences import Fence
+from offloop.guide.pages import Page, read_page
+from offloop.testing.dead_lines import dead_statements
+from offloop.testing.expected_output import Fix
+from offloop.testing.tally import EXCUSED, EXECUTED, FAILED, NOT_HERE, UNACCOUNTED, Block, Tally
+
+__all__ = ("Accounts",)
+
+_SKIPPED_FOLDERS = {"node_modules", "__pycache__"}
+
+
+class Accounts:
+    """Which blocks there are, what became of each, and what is to be said about it."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.root = config.rootpath
+        self.arguments = [Path(config.invocation_params.dir, str(a).partition("::")[0]) for a in config.args]
+        self.narrowed = any("::" in str(a) for a in config.args)
+        self.deselected = False
+        self.pages: dict[Path, Page] = {}
+        self.outcomes: dict[tuple[Path, int], bool] = {}
+        self.lines: dict[Path, set[int]] = {}
+        self.fixes: list[Fix] = []
+        self.tally = Tally()
+
+    def expect(self, page: Page) -> None:
+        """A page that pytest collects."""
+        self.pages[page.path] = page
+
+    def ran(self, page: str, line: int, ran: list[int], passed: bool, fix: Fix | None) -> None:
+        """One block was run, here or in a worker."""
+        path = Path(page)
+        self.outcomes[path, line] = passed
+        self.lines.setdefault(path, set()).update(ran)
+        if fix is not None:
+            self.fixes.append(fix)
+
+    def close(self) -> None:
+        """Make the tally of all pages below the arguments, and of those that were collected."""
+        paths = {path for argument in self.arguments for path in _pages_below(argument)}
+        paths |= self.pages.keys() | {path for path, _ in self.outcomes}
+        for path in sorted(paths):
+            page = self.pages.get(path) or read_page(path)
+            self.tally.blocks += self._blocks(page)
+            self.tally.dead += self._dead(page)
+
+    def _blocks(self, page: Page) -> Iterator[Block]:
+        name = Path(os.path.relpath(page.path, self.root)).as_posix()
+        for fault in page.faults:
+            yield Block(name, fault.line, UNACCOUNTED, fault.text)
+        wrong = {fault.line for fault in page.faults}
+        for fence in page.fences:
+            if fence.runs and fence.line not in wrong:
+                yield Block(name, fence.line, *self._state(page, fence))
+
+    def _state(self, page: Page, fence: Fence) -> tuple[str, str]:
+        passed = self.outcomes.get((page.path, fence.line))
+        if passed is not None:
+            return (EXECUTED if passed else FAILED), ""
+        if fence.excuse is not None:
+            return EXCUSED, fence.excuse
+        if fence.platforms and sys.platform not in fence.platforms:
+            return NOT_HERE, f"only on {', '.join(fence.platforms)}"
+        return UNACCOUNTED, f"this {fence.language} block was not executed"
+
+    def _dead(self, page: Page) -> Iterator[Block]:
+        """Of a page on which every block passed; of a bad listing nothing, for what it never reaches is its fault."""
+        states = {fence.line: self._state(page, fence)[0] for fence in page.fences if fence.runs}
+        if page.faults or FAILED in states.values() or UNACCOUNTED in states.values():
+            return
+        name = Path(os.path.relpath(page.path, self.root)).as_posix()
+        ran = self.lines.get(page.path, set())
+        for fence in page.fences:
+            judged = states.get(fence.line) == EXECUTED and fence.language == "python"
+            if not judged or "bad" in fence.classes or fence.key("hangs") is not None:
+                continue
+            source = "\n" * fence.line + fence.content
+            for spans, state in zip(dead_statements(source, ran), ("dead", NOT_HERE), strict=True):
+                for first, last in spans:
+                    yield Block(name, first, state, f"lines {first}-{last}" if last > first else f"line {first}")
+
+    def faults(self) -> list[Block]:
+        """What fails the run; a run of chosen blocks only reports."""
+        if self.deselected or self.narrowed:
+            return []
+        return self.tally.of(UNACCOUNTED) + [dead for dead in self.tally.dead if dead.state != NOT_HERE]
+
+    def report(self, writer: Any, fixed: list[str]) -> None:
+        """Print the details, and the tally line last."""
+        if not self.tally.blocks:
+            return
+        chosen = self.deselected or self.narrowed
+        for block in self.tally.of(EXCUSED, NOT_HERE):
+            writer.line(f"  {block.state} {block.where}: {block.reason}")
+        if not chosen:
+            for block in self.tally.of(UNACCOUNTED):
+                writer.line(f"  UNACCOUNTED {block.where}: {block.reason}", red=True)
+            for block in self.tally.dead:
+                if block.state != NOT_HERE:
+                    writer.line(f"  dead {block.where}: {block.reason} never ran", red=True)
+        for where in fixed:
+            writer.line(f"  rewrote the output {where}", yellow=True)
+        line = self.tally.line()
+        if chosen:
+            line = line.rpartition(",")[0] + " (only some blocks were chosen)"
+        writer.line(line, red=bool(self.faults()), green=not self.faults())
+
+
+def _pages_below(argument: Path) -> Iterator[Path]:
+    if argument.is_file():
+        if argument.suffix == ".md":
+            yield argument
+        return
+    for folder, names, files in os.walk(argument):
+        names[:] = [n for n in names if not n.startswith(".") and n not in _SKIPPED_FOLDERS and not _is_environment(folder, n)]
+        yield from (Path(folder, file) for file in files if file.endswith(".md"))
+
+
+def _is_environment(folder: str, name: str) -> bool:
+    return os.path.exists(os.path.join(folder, name, "pyvenv.cfg"))

@@ -1,0 +1,134 @@
+"""The runners that pytest-markdown-docs calls, one for each language that runs."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_markdown_docs import _runners  # pyright: ignore # the registry has no public name; the version is pinned
+from pytest_markdown_docs.definitions import FenceTestDefinition
+
+from offloop.guide.fences import Fence
+from offloop.guide.pages import Page, read_page
+from offloop.testing.console_block import run_console
+from offloop.testing.contract import complaints
+from offloop.testing.expected_output import Fix, matches
+from offloop.testing.hanging_block import run_hanging
+from offloop.testing.python_block import run_python
+
+__all__ = ("BlockFailed", "ConsoleBlock", "OnDemand", "PythonBlock", "page_of", "state")
+
+
+class BlockFailed(Exception):
+    """A block did not keep its contract; the text says all.
+
+    Every failure becomes this, a TypeError too: pytest-markdown-docs takes a TypeError for an old
+    runner's signature and runs the block a second time.
+    """
+
+
+class State:
+    """What the plugin tells the runners, and what they found out about the block that ran last."""
+
+    config: pytest.Config | None = None
+    ran: set[int]
+    fix: Fix | None = None
+
+
+state = State()
+_pages: dict[Path, Page] = {}
+
+
+def page_of(path: Path, fresh: bool = False) -> Page:
+    """The page at *path*, read once in a run."""
+    if fresh or path not in _pages:
+        _pages[path] = read_page(path)
+    return _pages[path]
+
+
+class OnDemand:
+    """A fixture request that makes pytest-asyncio's loop only for a block that uses it.
+
+    The stock plugin asks for it before every block, which costs a loop each, synchronous ones too.
+    """
+
+    def __init__(self, request: Any) -> None:
+        self._request = request
+
+    def getfixturevalue(self, name: str) -> Any:
+        """The fixture's value; for the loop's runner something that gets it when it is used."""
+        if name != "_function_scoped_runner":
+            return self._request.getfixturevalue(name)
+        return _FixturesRunner(self._request)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._request, name)
+
+
+class _FixturesRunner:
+    def __init__(self, request: Any) -> None:
+        self._request = request
+
+    def run(self, coro: Any) -> Any:
+        return self._request.getfixturevalue("_function_scoped_runner").run(coro)
+
+
+class _Base(_runners._Runner):  # pyright: ignore
+    def repr_failure(self, test: FenceTestDefinition, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> str:
+        """Our own text, or pytest's for what is not ours."""
+        if isinstance(excinfo.value, BlockFailed):
+            return str(excinfo.value)
+        return str(excinfo.getrepr(style=style or "short"))
+
+
+def _fail(page: Page, fence: Fence, found: list[str], output: str) -> None:
+    if not found:
+        return
+    name = fence.file or (f"#{fence.id}" if fence.id else f"{fence.language} block")
+    numbered = "".join(f"{n:>5}  {line}\n" for n, line in enumerate(fence.content.splitlines(), fence.line + 1))
+    parts = [f"{page.path}:{fence.line}: this {name}" if name.endswith("block") else f"{page.path}:{fence.line}: {name}"]
+    parts += [f"  {text}" for text in found]
+    parts += ["", numbered.rstrip()]
+    if output.strip():
+        parts += ["", "it wrote:", output.rstrip()]
+    raise BlockFailed("\n".join(parts))
+
+
+@_runners.register_runner(default=True)  # pyright: ignore
+class PythonBlock(_Base):
+    """Runs a `python` block in this process, or in one of its own if it is documented to hang."""
+
+    def runtest(self, test: FenceTestDefinition, args: dict[str, Any], *, asyncio_runner: Any = None) -> None:
+        """Run the block that stands where *test* says; BlockFailed if it did not keep its contract."""
+        page = page_of(test.source_path)
+        fence = page.at(test.start_line)
+        if fence.key("hangs") is not None:
+            _fail(page, fence, run_hanging(page, fence), "")
+            return
+        shown = page.output_of(fence)
+        seen, state.ran = run_python(page, fence, args, asyncio_runner, state.config)
+        if _fixing() and shown is not None and not matches(shown.content, seen.output):
+            state.fix = Fix(str(page.path), shown.line, seen.output)
+            shown = None
+        _fail(page, fence, complaints(fence, seen, shown), seen.output)
+
+
+@_runners.register_runner()  # pyright: ignore
+class ConsoleBlock(_Base):
+    """Runs the commands of a `console` block."""
+
+    def runtest(self, test: FenceTestDefinition, args: dict[str, Any], *, asyncio_runner: Any = None) -> None:
+        """Run the commands that stand where *test* says; BlockFailed if one differs from the page."""
+        page = page_of(test.source_path)
+        fence = page.at(test.start_line)
+        found, state.ran, real = run_console(page, fence)
+        if _fixing() and any("output differs" in text for text in found):
+            state.fix = Fix(str(page.path), fence.line, real)
+            found = [text for text in found if "output differs" not in text]
+        _fail(page, fence, found, "")
+
+
+def _fixing() -> bool:
+    return state.config is not None and bool(state.config.option.fix_output)
