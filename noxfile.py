@@ -33,7 +33,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -91,24 +91,29 @@ def private_python() -> Path:
     """The interpreter of the private environment, which is made when it is missing, old or half-made."""
     python = PRIVATE / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     # The real prefix and not sys.executable: an environment made from within another one is the same.
-    decides = (sys.version, sys.base_prefix, str(HERE), NOX_NEEDED, CONSTRAINTS.read_text(encoding="utf-8"))
-    wanted = hashlib.sha256(repr(decides).encode()).hexdigest()
-    with _only_one(PRIVATE.with_suffix(".lock")):
+    pins = CONSTRAINTS.read_text(encoding="utf-8")
+    wanted = _digest(sys.version, sys.base_prefix, str(HERE), NOX_NEEDED, pins)
+    with _only_one(PRIVATE.with_suffix(".lock")) as lock:
         if not (python.exists() and PRIVATE_COMPLETE.exists() and PRIVATE_COMPLETE.read_text() == wanted):
-            make_private_environment(python)
+            make_private_environment(python, lock)
             PRIVATE_COMPLETE.write_text(wanted)
     return python
 
 
-def make_private_environment(python: Path) -> None:
+def _digest(*decides: object) -> str:
+    return hashlib.sha256(repr(decides).encode()).hexdigest()
+
+
+def make_private_environment(python: Path, lock: int) -> None:
+    """Make the environment anew; *lock* is the descriptor that must stay open meanwhile."""
     if importlib.util.find_spec("ensurepip") is None:
         sys.exit(_without_ensurepip())
     print(f"Installing nox in {PRIVATE.relative_to(HERE)} (once)", file=sys.stderr, flush=True)
     if PRIVATE.exists():
         shutil.rmtree(PRIVATE)
-    _quietly([sys.executable, "-m", "venv", str(PRIVATE)])
+    _quietly([sys.executable, "-m", "venv", str(PRIVATE)], lock)
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install"]
-    _quietly([*pip, "--constraint", str(CONSTRAINTS), f"nox>={NOX_NEEDED}"])
+    _quietly([*pip, "--constraint", str(CONSTRAINTS), f"nox>={NOX_NEEDED}"], lock)
 
 
 def _without_ensurepip() -> str:
@@ -121,10 +126,16 @@ def _without_ensurepip() -> str:
     )
 
 
-def _quietly(command: Sequence[str]) -> None:
+def _quietly(command: Sequence[str], lock: int) -> None:
     """Run a step of the bootstrap; its output is of interest only when it fails."""
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+        # Where this program is killed, pip lives on for a moment, and keeps the next run waiting.
+        pass_fds=() if sys.platform == "win32" else (lock,),
     )
     if done.returncode:
         sys.exit(
@@ -135,10 +146,10 @@ def _quietly(command: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def _only_one(path: Path) -> Iterator[None]:
+def _only_one(path: Path) -> Generator[int]:
     """Let one run at a time make the environment: the first two commands may start side by side.
 
-    The lock belongs to the open file, so the system releases it however a run ends.
+    The lock belongs to the open file, so the system releases it however the programs end that have it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
@@ -154,7 +165,7 @@ def _only_one(path: Path) -> Iterator[None]:
             import fcntl
 
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield file.fileno()
 
 
 if __name__ == "__main__" and not nox_is_usable():
@@ -164,6 +175,8 @@ if __name__ == "__main__" and not nox_is_usable():
         sys.exit(130)
 
 import nox
+import nox.project
+import nox.virtualenv
 
 # ---------------------------------------------------------------------------------------------------
 # What the sessions share
@@ -188,16 +201,31 @@ def install(session: nox.Session, *requirements: str) -> None:
     """Install once, and again only when something that decides the result has changed.
 
     Asking pip costs seconds even when it has nothing to do, and one page should be tested in seconds.
+    nox keeps an environment whatever became of it, so one that was interrupted, was made by another
+    Python or has moved is made anew here.
     """
-    decides = (requirements, str(HERE), CONSTRAINTS.read_bytes(), (HERE / "pyproject.toml").read_bytes())
-    wanted = hashlib.sha256(repr(decides).encode()).hexdigest()
-    installed = Path(session.virtualenv.location, "installed")
-    if installed.is_file() and installed.read_text() == wanted:
+    project = nox.project.load_toml(HERE / "pyproject.toml")
+    decides = [requirements, CONSTRAINTS.read_text(encoding="utf-8"), project["build-system"]]
+    decides += [project["project"], project["dependency-groups"], project["tool"]["hatch"]]
+    wanted = [_digest(sys.version, sys.base_prefix, str(HERE)), _digest(*decides)]
+    # Removed first and written last: an environment without it is half-made.
+    record = Path(session.virtualenv.location, "installed")
+    found = record.read_text().split() if record.is_file() else []
+    if found == wanted:
         return
-    installed.unlink(missing_ok=True)
+    if found[:1] != wanted[:1]:
+        _make_anew(session)
+    record.unlink(missing_ok=True)
     pins = ["--constraint", str(CONSTRAINTS), "--build-constraint", str(CONSTRAINTS)]
     session.install(*pins, *requirements)
-    installed.write_text(wanted)
+    record.write_text("\n".join(wanted))
+
+
+def _make_anew(session: nox.Session) -> None:
+    environment = session.virtualenv
+    if isinstance(environment, nox.virtualenv.VirtualEnv) and getattr(environment, "_reused", True):
+        environment.reuse_existing = False
+        environment.create()
 
 
 def lend_pyenv_versions() -> None:
