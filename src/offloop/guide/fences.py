@@ -316,7 +316,7 @@ def _build(line: int, end: int, prefix: str, info: str, raw: list[str], closed: 
     if not closed:
         faults.append("the fence is never closed")
     lines = [_without_prefix(text, prefix) for text in raw]
-    faults += _content_faults(language, lines, prefix)
+    faults += _content_faults(language, raw, prefix)
     ids = [key[1:] for key, _ in words if key.startswith("#")]
     fence = Fence(
         line,

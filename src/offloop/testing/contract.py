@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from _pytest.outcomes import OutcomeException
+
 from offloop.guide.fences import Fence
 from offloop.testing.census import Census
 from offloop.testing.expected_output import difference, matches
@@ -75,7 +77,7 @@ def _failure(seen: Observed) -> str:
     error = seen.raised
     if isinstance(error, SystemExit):
         return f"ended with SystemExit({error.code!r})\n{seen.traceback}"
-    if type(error).__module__ == "_pytest.outcomes":
+    if isinstance(error, OutcomeException):
         return (
             "ended itself with a pytest outcome; a block that cannot run here has data-only or "
             f"notest with data-because\n{seen.traceback}"
