@@ -380,7 +380,9 @@ def windows_on_wine(session: nox.Session) -> None:
     """Run tests and pages on CPython for Windows under Wine; skipped, loudly, where there is none."""
     tools = windows_python()
     if tools is None:
-        skip_loudly(session, "there is no CPython for Windows here (OFFLOOP_WINDOWS_PYTHON can name its folder)")
+        skip_loudly(
+            session, "there is no CPython for Windows here (OFFLOOP_WINDOWS_PYTHON can name its folder)"
+        )
     requirements = str(HERE / ".ci" / "windows-requirements.txt")
     code = subprocess.call([str(tools / "setup"), "3.12", "--requirements", requirements])
     if code == 3:
