@@ -157,7 +157,7 @@ def _visit(
             continue
         parts = [part for name in ("body", "orelse", "finalbody", "handlers", "cases") for part in getattr(node, name, ())]
         first = min((d.lineno for d in getattr(node, "decorator_list", ())), default=getattr(node, "lineno", 0))
-        head_end = min((_first_line(part) for part in parts), default=(node.end_lineno or first) + 1) - 1
+        head_end = min((_first_line(part) for part in parts), default=getattr(node, "end_lineno", first) + 1) - 1
         head = range(first, max(head_end, first) + 1) if first else range(0)
         inner = conditional or _is_conditional(node)
         if first and not ran.intersection(head) and not isinstance(node, ast.Try):

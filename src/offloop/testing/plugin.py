@@ -152,11 +152,17 @@ def _fixture_faults(item: pytest.Item, page: Page) -> Iterator[str]:
         where = f"{_where(item.config, page.path)}:{line}"
         definitions = manager.getfixturedefs(name, item)
         if not definitions:
-            yield f"{where}: unknown fixture {name!r}{nearest(name, sorted(manager._arg2fixturedefs))}"
+            yield f"{where}: unknown fixture {name!r}{nearest(name, _fixture_names(manager))}"
         elif definitions[-1].params is not None:
             yield f"{where}: the fixture {name!r} has parameters; data-backend runs a block on several backends"
         elif name in _CAPTURES:
             yield f"{where}: {name} sees nothing here; show the text with `text {{ .output }}`, or use contextlib.redirect_stdout"
+
+
+def _fixture_names(manager: Any) -> list[str]:
+    """All names that the registry has; only for the advice, so another pytest's registry gives none."""
+    maps = ("_arg2node2fixturedefs", "_arg2nodeid2fixturedefs", "_arg2fixturedefs")  # pytest 9.2; before
+    return sorted({name for each in maps for name in getattr(manager, each, ())})
 
 
 class RendererAgrees(pytest.Item):

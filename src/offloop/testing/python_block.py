@@ -126,6 +126,10 @@ class _Block:
 
     def run(self, fixtures_runner: AsyncRunner | None, config: Any) -> None:
         fence = self.fence
+        if config is not None:
+            # A failed assert in a file of the page explains itself too.
+            names = [file.removesuffix(".py") for f in self.page.files_until(fence) if (file := f.file)]
+            config.pluginmanager.rewrite_hook.mark_rewrite(*names)
         if fence.file:
             importlib.import_module(fence.file.removesuffix(".py"))
             return
