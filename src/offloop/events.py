@@ -1,0 +1,131 @@
+"""What happened to processes, as frozen values, and how to subscribe.
+
+    unsubscribe = offloop.events.subscribe(print)
+
+A callback runs on the event loop of the caller that started the process, in a copy of the context variables it had
+then: request ids and log contexts are there. Where that loop has ended it runs in the thread in which the event
+happened. A slow callback is logged, one that raises is logged, and neither harms a process.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextvars import Context
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+__all__ = (
+    "Dropped",
+    "Ended",
+    "Escalated",
+    "Event",
+    "FirstOutput",
+    "Started",
+    "emit",
+    "is_watched",
+    "subscribe",
+)
+
+log = logging.getLogger("offloop")
+SLOW_CALLBACK_S = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class _About:
+    pid: int
+    """Process id; -1 in DRY_RUN mode."""
+    argv: tuple[str, ...]
+    mode: str
+    """Value of the run mode, such as ``"async"``."""
+    at: float = field(default_factory=time.monotonic)
+    """When it happened, in seconds of ``time.monotonic()``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started(_About):
+    """A process was started."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstOutput(_About):
+    """The first bytes arrived, on whichever of the two streams."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Escalated(_About):
+    """The process was asked to stop, did not within its grace, and is killed with its tree."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropped(_About):
+    """Output that nobody read was dropped, oldest first. Emitted when a stream has ended."""
+
+    dropped_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended(_About):
+    """The process exited."""
+
+    returncode: int
+    timed_out: bool
+    duration_s: float
+
+
+Event: TypeAlias = Started | FirstOutput | Escalated | Dropped | Ended
+Callback: TypeAlias = Callable[[Event], object]
+
+_lock = threading.Lock()
+_callbacks: tuple[Callback, ...] = ()
+
+
+def subscribe(callback: Callback) -> Callable[[], None]:
+    """Call *callback* with every event from now on.
+
+    Returns:
+        A function that ends the subscription; calling it again does nothing.
+    """
+    global _callbacks
+    ours = [callback]  # the same callback may be subscribed twice, and ends once each
+    with _lock:
+        _callbacks = (*_callbacks, callback)
+
+    def unsubscribe() -> None:
+        global _callbacks
+        with _lock:
+            if ours:
+                left = list(_callbacks)
+                left.remove(ours.pop())
+                _callbacks = tuple(left)
+
+    return unsubscribe
+
+
+def is_watched() -> bool:
+    """Whether anybody has subscribed."""
+    return bool(_callbacks)
+
+
+def emit(event: Event, context: Context, run_soon: Callable[[Callable[[], None]], bool]) -> None:
+    """Hand *event* to the callbacks through *run_soon*, or at once if that returns False."""
+    for callback in _callbacks:
+        # A copy each: a context that is entered already cannot be entered again.
+        def call(callback: Callback = callback) -> None:
+            context.copy().run(_call, callback, event)
+
+        if not run_soon(call):
+            call()
+
+
+def _call(callback: Callback, event: Event) -> None:
+    began = time.monotonic()
+    try:
+        callback(event)
+    except BaseException:
+        log.exception("offloop: the callback %r raised on %r", callback, event)
+    took_s = time.monotonic() - began
+    if took_s > SLOW_CALLBACK_S:
+        log.warning("offloop: the callback %r took %.2f s and blocked its event loop", callback, took_s)

@@ -1,0 +1,234 @@
+"""What the running loop can do, loops for special purposes, and how to wake a task from another thread.
+
+Nothing here touches event-loop policies: they are deprecated in Python 3.14 and gone in 3.16.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Protocol, cast
+
+import anyio
+
+__all__ = (
+    "Caller",
+    "Latch",
+    "can_start_processes",
+    "current_caller",
+    "hub_loop",
+    "name_of",
+    "running_loop",
+    "selector_loop_without_processes",
+    "shielded",
+)
+
+
+# --- loops ---------------------------------------------------------------------------------------------------------
+
+
+def can_start_processes(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether *loop* has what ``asyncio.create_subprocess_exec()`` needs.
+
+    True for a Proactor loop, for uvloop and winloop, and for a Unix selector loop that has not lost it. The answer is
+    found alike on every system, by looking and not by trying, so nothing is started.
+    """
+    kinds = type(loop).__mro__
+    if any(kind.__module__.partition(".")[0] in ("uvloop", "winloop") for kind in kinds):
+        return True
+    if any(kind.__name__ == "ProactorEventLoop" for kind in kinds):
+        return True
+    # asyncio has no public name for this ability. The base class has the method, too, and there it raises.
+    makes = getattr(type(loop), "_make_subprocess_transport", None)
+    provides = [kind for kind in kinds if kind.__name__ == "_UnixSelectorEventLoop"]
+    return bool(provides) and makes is getattr(provides[0], "_make_subprocess_transport", None)
+
+
+def name_of(loop: asyncio.AbstractEventLoop) -> str:
+    """Module and class of *loop*, such as ``"asyncio.windows_events._WindowsSelectorEventLoop"``."""
+    return f"{type(loop).__module__}.{type(loop).__qualname__}"
+
+
+if sys.platform == "win32":
+
+    def hub_loop() -> asyncio.AbstractEventLoop:
+        """A new loop for the thread of THREADED mode: Proactor on Windows, selector elsewhere."""
+        return asyncio.ProactorEventLoop()
+
+    def selector_loop_without_processes() -> asyncio.AbstractEventLoop:
+        """A new loop that cannot start processes: the selector loop that uvicorn installs with --reload."""
+        return asyncio.SelectorEventLoop()
+
+else:
+
+    def hub_loop() -> asyncio.AbstractEventLoop:
+        """A new loop for the thread of THREADED mode: Proactor on Windows, selector elsewhere."""
+        return asyncio.SelectorEventLoop()
+
+    class _SelectorLoopWithoutProcesses(asyncio.SelectorEventLoop):
+        """Fails as the selector loop of Windows does: with a NotImplementedError that has no message."""
+
+        _make_subprocess_transport = asyncio.BaseEventLoop._make_subprocess_transport  # type: ignore[attr-defined, unused-ignore]  # pyright: ignore
+
+    def selector_loop_without_processes() -> asyncio.AbstractEventLoop:
+        """A new loop that cannot start processes, on Unix as on Windows: to show there what happens here."""
+        return _SelectorLoopWithoutProcesses()
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The asyncio loop that runs in this thread, or None."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+# --- callers -------------------------------------------------------------------------------------------------------
+
+
+class _TrioToken(Protocol):
+    def run_sync_soon(self, function: Callable[[], object], /) -> None: ...
+
+
+class Caller:
+    """The event loop that a task runs on, asyncio or trio, as a place to which other threads send work."""
+
+    __slots__ = ("_loop", "_token")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None, token: _TrioToken | None) -> None:
+        self._loop = loop
+        self._token = token
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The asyncio loop; None on trio."""
+        return self._loop
+
+    @property
+    def name(self) -> str:
+        """Module and class of the loop; ``"trio"`` on trio."""
+        return name_of(self._loop) if self._loop is not None else "trio"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Caller) and self._loop is other._loop and self._token is other._token
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def run_soon(self, function: Callable[[], object]) -> bool:
+        """Run *function* on the loop, from any thread. Returns False if the loop has ended."""
+        try:
+            if self._token is not None:
+                self._token.run_sync_soon(function)
+            elif self._loop is not None:
+                self._loop.call_soon_threadsafe(function)
+        except RuntimeError:  # "Event loop is closed"; trio's RunFinishedError is one, too
+            return False
+        return True
+
+
+def current_caller() -> Caller:
+    """The caller for the running task.
+
+    Raises:
+        RuntimeError: Neither asyncio nor trio runs in this thread.
+    """
+    # trio first: in its guest mode an asyncio loop runs below it. Whoever is inside of trio has imported it.
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_run():
+        return Caller(None, cast(_TrioToken, trio.lowlevel.current_trio_token()))
+    return Caller(asyncio.get_running_loop(), None)
+
+
+# --- waiting -------------------------------------------------------------------------------------------------------
+
+
+class _Parked:
+    """One waiting task, which any thread can wake."""
+
+    __slots__ = ("_caller", "_event", "_future")
+
+    def __init__(self) -> None:
+        self._caller = current_caller()
+        loop = self._caller.loop
+        # A future of the loop itself where there is one: half the price of anyio.Event, and no backend to load.
+        self._future: asyncio.Future[None] | None = loop.create_future() if loop is not None else None
+        self._event = anyio.Event() if loop is None else None
+
+    async def sleep(self) -> None:
+        if self._future is not None:
+            await self._future
+        elif self._event is not None:
+            await self._event.wait()
+
+    def wake(self) -> None:
+        if self._caller.loop is not None and self._caller.loop is running_loop():
+            self._wake()
+        else:
+            self._caller.run_soon(self._wake)
+
+    def _wake(self) -> None:
+        if self._event is not None:
+            self._event.set()
+        elif self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+
+class Latch:
+    """Something that happens once: set from any thread, awaited by any number of tasks on any loop."""
+
+    __slots__ = ("_is_set", "_lock", "_parked")
+
+    def __init__(self) -> None:
+        # Reentrant: a garbage collection inside of the lock may run code that sets the same latch.
+        self._lock = threading.RLock()
+        self._is_set = False
+        self._parked: list[_Parked] = []
+
+    @property
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def set(self) -> None:
+        with self._lock:
+            self._is_set = True
+            parked, self._parked = self._parked, []
+        for one in parked:
+            one.wake()
+
+    async def wait(self) -> None:
+        """Wait until it is set. Returns at once, without a checkpoint, if it is."""
+        parked = _Parked()
+        with self._lock:
+            if self._is_set:
+                return
+            self._parked.append(parked)
+        try:
+            await parked.sleep()
+        finally:
+            with self._lock, contextlib.suppress(ValueError):
+                self._parked.remove(parked)
+
+
+async def shielded(latch: Latch) -> None:
+    """Wait for *latch* although cancelled, any number of times; then raise the last cancellation.
+
+    Two shields, since one is not enough: a second ``task.cancel()`` passes through anyio's, and a loop around the
+    await spins inside of a cancelled anyio scope, which cancels again in every iteration.
+    """
+    await until(latch.wait, lambda: latch.is_set)
+
+
+async def until(step: Callable[[], Awaitable[None]], is_over: Callable[[], bool]) -> None:
+    """Repeat *step* until *is_over*, although cancelled; then raise the last cancellation."""
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while not is_over():
+            try:
+                await step()
+            except asyncio.CancelledError as error:
+                cancelled = error
+    if cancelled is not None:
+        raise cancelled
