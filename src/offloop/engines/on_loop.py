@@ -1,0 +1,126 @@
+"""ASYNC mode: processes are followed by the running asyncio loop.
+
+Where processes are followed by descriptors they are started in one thread of the engine: a start blocks until the
+program has been loaded, and on the loop every other task would wait for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+from offloop import process_tree
+from offloop.engines import Command
+from offloop.engines.child import Child, Family, start_thread
+from offloop.engines.lean import LeanChild
+from offloop.engines.protocol import ProtocolChild
+from offloop.errors import SubprocessPolicyError
+from offloop.loops import Caller, Latch, can_start_processes, current_caller, name_of, running_loop
+
+__all__ = ("OnLoopEngine", "make_child")
+
+_CLOSE_WITHIN_S = 10.0
+
+
+def make_child(
+    command: Command,
+    *,
+    loop: asyncio.AbstractEventLoop,
+    run_soon: Callable[[Callable[[], None]], bool],
+    on_ended: Callable[[], None],
+) -> LeanChild | ProtocolChild:
+    """The child for this system. A detached one has no pipes, so there is nothing for a protocol to do."""
+    kind = LeanChild if process_tree.FOLLOWED_BY_DESCRIPTORS or command.detach else ProtocolChild
+    return kind(command, loop=loop, run_soon=run_soon, on_ended=on_ended)
+
+
+class OnLoopEngine:
+    """Follows processes on the asyncio loop of the caller."""
+
+    def __init__(self, caller: Caller) -> None:
+        """
+        Raises:
+            SubprocessPolicyError: *caller* is not on an asyncio loop that can start processes.
+        """
+        loop = caller.loop
+        if loop is None or not can_start_processes(loop):
+            raise SubprocessPolicyError(caller.name)
+        if not process_tree.FOLLOWED_BY_DESCRIPTORS and not hasattr(loop, "_proactor"):
+            # winloop starts processes, but does not give out the handles that a Job Object needs.
+            raise SubprocessPolicyError(name_of(loop))
+        self._loop = loop
+        self._family = Family()
+        self._spawner = _Spawner() if process_tree.FOLLOWED_BY_DESCRIPTORS else None
+
+    def start(self, command: Command, on_ended: Callable[[], None]) -> Child:
+        def ended() -> None:
+            on_ended()
+            self._family.remove(child)
+
+        child = make_child(command, loop=self._loop, run_soon=current_caller().run_soon, on_ended=ended)
+        if self._spawner is not None and isinstance(child, LeanChild):
+            child.spawn_in = self._spawner.run
+        self._family.add(child)
+        child.begin()
+        return child
+
+    def begin_close(self, grace_s: float) -> Latch:
+        closed = Latch()
+        self._family.begin_close(grace_s, lambda: self._release(closed.set))
+        return closed
+
+    def _release(self, then: Callable[[], None]) -> None:
+        if self._spawner is not None:
+            self._spawner.close(then)
+        else:
+            then()
+
+    def close_now(self) -> None:
+        if not self._loop.is_running() or running_loop() is self._loop:
+            self._close_here()
+            return
+        # The loop runs in another thread, and its selector may only be touched there.
+        closed = threading.Event()
+        self._loop.call_soon_threadsafe(lambda: (self._close_here(), closed.set()))
+        closed.wait(_CLOSE_WITHIN_S)
+
+    def _close_here(self) -> None:
+        if self._spawner is not None:
+            # First: it may be in the middle of a start.
+            self._spawner.finish_what_was_begun()
+        self._family.close_now()
+        if self._spawner is not None:
+            self._spawner.close(lambda: None)
+
+
+class _Spawner:
+    """One thread that starts processes, one after the other. It also holds the leash while it lives."""
+
+    def __init__(self) -> None:
+        self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._on_closed: Callable[[], None] = lambda: None
+        self._is_closing = False
+        self._thread = start_thread("offloop-spawner", self._work)
+
+    def _work(self) -> None:
+        with process_tree.leash_in_use():
+            while (order := self._orders.get()) is not None:
+                order()
+                del order  # not until the next one comes: it holds a child
+        self._on_closed()
+
+    def run(self, order: Callable[[], None]) -> None:
+        self._orders.put(order)
+
+    def finish_what_was_begun(self) -> None:
+        finished = threading.Event()
+        self._orders.put(finished.set)
+        if self._thread.is_alive():
+            finished.wait(_CLOSE_WITHIN_S)
+
+    def close(self, then: Callable[[], None]) -> None:
+        """End the thread, and call *then* in it as its last act."""
+        self._on_closed = then
+        self._orders.put(None)
