@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Iterable
 
 import pytest
 
-from tests.testing.conftest import Project, environment
+from tests.testing.conftest import Project, Run, environment
 
 WORKER = '```python { title="worker.py" }\ndef double(n: int) -> int:\n    return n * 2\n```\n\n'
 SITE = "site_name: x\ndocs_dir: docs\nmarkdown_extensions: [attr_list, pymdownx.highlight, pymdownx.superfences]\nplugins: []\n"
+
+
+def run_pages(
+    factory: pytest.TempPathFactory, pages: Iterable[str], *arguments: str, site: bool = False
+) -> Run:
+    """One run over many pages, `docs/0.md` and so on: a test looks at its own."""
+    project = Project(factory.mktemp("pages"))
+    for number, page in enumerate(pages):
+        project.write(f"docs/{number}.md", page)
+    if site:
+        project.write("mkdocs.yml", SITE)
+        project.write("docs/index.md", "# x\n")
+    return project.run("docs", *arguments)
 
 
 def last_line(text: str) -> str:
@@ -55,29 +70,32 @@ def test_without_pytest_markdown_docs_the_error_says_what_to_install(project: Pr
 # ---- bad input ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("page", "line", "says"),
-    [
-        ('# x\n\n```python { data-timout="5" }\nx = 1\n```\n', 3, "unknown key 'data-timout'; did you mean data-timeout?"),
-        ('```python { data-leaks="tasks" }\nx = 1\n```\n', 1, "did you mean task?"),
-        ("```python { fixture:tmp_paht }\nx = 1\n```\n", 1, "unknown fixture 'tmp_paht'; did you mean tmp_path?"),
-        (WORKER + WORKER, 6, "'worker.py' is already the file on line 1"),
-        ("# x\n\n```text { .output }\n1\n```\n", 3, "has no python block directly before it"),
-        ("```python\nx = 1\n", 1, "the fence is never closed"),
-    ],
+BAD = (
+    ('# x\n\n```python { data-timout="5" }\nx = 1\n```\n', 3, "unknown key 'data-timout'; did you mean data-timeout?"),
+    ('```python { data-leaks="tasks" }\nx = 1\n```\n', 1, "did you mean task?"),
+    ("```python { fixture:tmp_paht }\nx = 1\n```\n", 1, "unknown fixture 'tmp_paht'; did you mean tmp_path?"),
+    (WORKER + WORKER, 6, "'worker.py' is already the file on line 1"),
+    ("# x\n\n```text { .output }\n1\n```\n", 3, "has no python block directly before it"),
+    ("```python\nx = 1\n", 1, "the fence is never closed"),
 )
-def test_bad_input_is_a_collection_error_with_file_line_and_advice(
-    project: Project, page: str, line: int, says: str
-) -> None:
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return run_pages(tmp_path_factory, (page for page, _, _ in BAD), "--continue-on-collection-errors")
+
+
+@pytest.mark.xdist_group("bad")  # one run serves all
+@pytest.mark.parametrize("number", range(len(BAD)))
+def test_bad_input_is_a_collection_error_with_file_line_and_advice(bad: Run, number: int) -> None:
     """Nothing of the page runs, the run fails, and the block counts as unaccounted."""
-    project.write("docs/page.md", page)
+    _, line, says = BAD[number]
+    page = f"docs/{number}.md"
 
-    run = project.run("docs")
-
-    assert run.outcome("docs/page.md") == "error"
-    assert run.code != 0
-    assert f"docs/page.md:{line}: " in run.text
-    assert says in run.text
+    assert bad.code != 0
+    assert bad.outcome(page) == "error"
+    assert (line, "unaccounted") in bad.states(page)
+    assert re.search(rf"^(E +)?{page}:{line}: .*{re.escape(says)}", bad.text, re.MULTILINE), bad.text
 
 
 def test_a_page_that_is_not_utf_8_is_a_collection_error(project: Project) -> None:
@@ -214,37 +232,42 @@ def test_fix_output_does_not_hide_another_failure(project: Project) -> None:
 # ---- console -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("block", "passes", "says"),
-    [
-        ('```console\n$ python -c "print(1)"\n1\n```\n', True, ""),
-        ('```console\n$ python -c "print(1)"\n2\n```\n', False, "output differs"),
-        ('```console\n$ python -c "print(1)"\n```\n', False, "output differs"),
-        ('```console { data-exit="3" }\n$ python -c "raise SystemExit(3)"\n```\n', True, ""),
-        ('```console { data-exit="4" }\n$ python -c "raise SystemExit(3)"\n```\n', False, "exit code 3, documented 4"),
-        ('```console\n$ python -c "raise SystemExit(3)"\n```\n', False, "exit code 3, documented 0"),
-        ('```console { data-exit="3" }\n$ python -c "raise SystemExit(3)"\n$ python -c "raise SystemExit(3)"\n```\n', False, "documented 0"),
-        ('```console\n$ python -c \\\n  "print(1)"\n1\n```\n', True, ""),
-        ("```console\n$ no-such-program\n```\n", False, "cannot be started"),
-        ('```console\n$ python -c "\n```\n', False, "cannot be started"),
-        ("```console\npython -V\n```\n", False, "starts with a command"),
-        ('```console { data-timeout="0.5" }\n$ python -c "import time; time.sleep(60)"\n```\n', False, "still running after 0.5 s"),
-        (
-            "```console\n$ python -c \"import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], "
-            'stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)"\n```\n',
-            False,
-            "left a process behind",
-        ),
-    ],
+COMMANDS = (
+    ('```console\n$ python -c "print(1)"\n1\n```\n', True, ""),
+    ('```console\n$ python -c "print(1)"\n2\n```\n', False, "output differs"),
+    ('```console\n$ python -c "print(1)"\n```\n', False, "output differs"),
+    ('```console { data-exit="3" }\n$ python -c "raise SystemExit(3)"\n```\n', True, ""),
+    ('```console { data-exit="4" }\n$ python -c "raise SystemExit(3)"\n```\n', False, "exit code 3, documented 4"),
+    ('```console\n$ python -c "raise SystemExit(3)"\n```\n', False, "exit code 3, documented 0"),
+    ('```console { data-exit="3" }\n$ python -c "raise SystemExit(3)"\n$ python -c "raise SystemExit(3)"\n```\n', False, "documented 0"),
+    ('```console\n$ python -c \\\n  "print(1)"\n1\n```\n', True, ""),
+    ("```console\n$ no-such-program\n```\n", False, "cannot be started"),
+    ('```console\n$ python -c "\n```\n', False, "cannot be started"),
+    ("```console\npython -V\n```\n", False, "starts with a command"),
+    ('```console { data-timeout="0.5" }\n$ python -c "import time; time.sleep(60)"\n```\n', False, "still running after 0.5 s"),
+    (
+        "```console\n$ python -c \"import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], "
+        'stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)"\n```\n',
+        False,
+        "left a process behind",
+    ),
 )
-def test_commands_are_run_and_compared(project: Project, block: str, passes: bool, says: str) -> None:
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return run_pages(tmp_path_factory, (page for page, _, _ in COMMANDS))
+
+
+@pytest.mark.xdist_group("commands")  # one run serves all
+@pytest.mark.parametrize("number", range(len(COMMANDS)))
+def test_commands_are_run_and_compared(commands: Run, number: int) -> None:
     """Output, exit code, time and what is left behind."""
-    project.write("docs/a.md", block)
+    _, passes, says = COMMANDS[number]
+    page = f"docs/{number}.md"
 
-    run = project.run("docs")
-
-    assert (run.code == 0) == passes, run.text
-    assert says in run.text
+    assert commands.outcome(page) == ("passed" if passes else "failed"), commands.text
+    assert says in commands.text.partition(f"{page}:1: ")[2].partition("____ [")[0]
 
 
 def test_a_command_runs_a_file_of_the_page(project: Project) -> None:
@@ -328,24 +351,28 @@ def test_a_colour_only_where_the_terminal_has_one(project: Project) -> None:
 needs_mkdocs = pytest.mark.skipif("not __import__('importlib.util').util.find_spec('mkdocs')", reason="mkdocs is not installed")
 
 
-@needs_mkdocs
-@pytest.mark.parametrize(
-    ("page", "passes", "says"),
-    [
-        ("```python\nx = 1\n```\n\n- x\n\n    ```text\n    y\n    ```\n", True, ""),
-        ("text\n\n    ```text\n    x\n    ```\n\n```python\nx = 1\n```\n", False, "line 3: the site does not show this block as code"),
-        ("```python\nx = 1\n```\n\ntext\n\n    x = 1\n", False, "the site shows as code what is no block"),
-    ],
+RENDERED = (
+    ("```python\nx = 1\n```\n\n- x\n\n    ```text\n    y\n    ```\n", True, ""),
+    ("text\n\n    ```text\n    x\n    ```\n\n```python\nx = 1\n```\n", False, "line 3: the site does not show this block as code"),
+    ("```python\nx = 1\n```\n\ntext\n\n    x = 1\n", False, "the site shows as code what is no block"),
 )
-def test_what_the_site_shows_is_what_was_collected(project: Project, page: str, passes: bool, says: str) -> None:
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return run_pages(tmp_path_factory, (page for page, _, _ in RENDERED), site=True)
+
+
+@needs_mkdocs
+@pytest.mark.xdist_group("rendered")  # one run serves all
+@pytest.mark.parametrize("number", range(len(RENDERED)))
+def test_what_the_site_shows_is_what_was_collected(rendered: Run, number: int) -> None:
     """A fence outside any container that is indented comes out with its ticks; an indented text comes out as code."""
-    project.write("mkdocs.yml", SITE)
-    project.write("docs/index.md", page)
+    _, passes, says = RENDERED[number]
+    state = "PASSED" if passes else "FAILED"
 
-    run = project.run("docs")
-
-    assert (run.code == 0) == passes, run.text
-    assert says in run.text
+    assert f"{state} docs/{number}.md::renderer-agrees" in rendered.text
+    assert says in rendered.text
 
 
 def test_without_a_site_the_guard_says_that_it_is_off(project: Project) -> None:
@@ -360,29 +387,34 @@ def test_without_a_site_the_guard_says_that_it_is_off(project: Project) -> None:
 # ---- dead lines --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("code", "dead"),
-    [
-        ("x = 1\nif x:\n    y = 1\nelse:\n    y = 2", [6]),
-        ("try:\n    x = 1\nexcept ValueError:\n    x = 2", [4]),
-        ("def f():\n    return 1", [3]),
-        ("def f():\n    '''Doc.'''\n    ...\n\n\nf()", []),
-        ("import sys\nif sys.platform == 'none':\n    x = 1\nelse:\n    y = 2", []),
-        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import json", []),
-        ("match 3:\n    case 3:\n        x = 1\n    case _:\n        x = 2", [6]),
-        ("import asyncio\nasync def f():\n    await asyncio.sleep(0)\n    return [\n        1,\n    ]\nawait f()", []),
-        ("import threading\ndef f():\n    x = 1\nt = threading.Thread(target=f)\nt.start()\nt.join()", []),
-        ("class A:\n    x: int\n    y: int = 2\n    def f(self):\n        pass", []),
-    ],
+STATEMENTS = (
+    ("x = 1\nif x:\n    y = 1\nelse:\n    y = 2", [6]),
+    ("try:\n    x = 1\nexcept ValueError:\n    x = 2", [4]),
+    ("def f():\n    return 1", [3]),
+    ("def f():\n    '''Doc.'''\n    ...\n\n\nf()", []),
+    ("import sys\nif sys.platform == 'none':\n    x = 1\nelse:\n    y = 2", []),
+    ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import json", []),
+    ("match 3:\n    case 3:\n        x = 1\n    case _:\n        x = 2", [6]),
+    ("import asyncio\nasync def f():\n    await asyncio.sleep(0)\n    return [\n        1,\n    ]\nawait f()", []),
+    ("import threading\ndef f():\n    x = 1\nt = threading.Thread(target=f)\nt.start()\nt.join()", []),
+    ("class A:\n    x: int\n    y: int = 2\n    def f(self):\n        pass", []),
 )
-def test_statements_that_never_ran_fail_the_run(project: Project, code: str, dead: list[int]) -> None:
+
+
+@pytest.fixture(scope="module")
+def statements(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return run_pages(tmp_path_factory, (f"```python\n{code}\n```\n" for code, _ in STATEMENTS))
+
+
+@pytest.mark.xdist_group("statements")  # one run serves all
+@pytest.mark.parametrize("number", range(len(STATEMENTS)))
+def test_statements_that_never_ran_fail_the_run(statements: Run, number: int) -> None:
     """Whole statements, not lines; a branch for another system is left to the merge of the tallies."""
-    project.write("docs/a.md", f"```python\n{code}\n```\n")
+    page = f"docs/{number}.md"
+    named = [line for line in statements.dead(page) if f"dead {page}:{line}: " in statements.text]
 
-    run = project.run("docs")
-
-    assert [d for d in run.dead("docs/a.md") if f"dead docs/a.md:{d}: " in run.text] == dead, run.text
-    assert run.code == (1 if dead else 0)
+    assert statements.code == 1
+    assert named == STATEMENTS[number][1], statements.text
 
 
 def test_a_bad_listing_may_have_lines_it_never_reaches(project: Project) -> None:

@@ -25,7 +25,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 __all__ = ("Census", "LeftBehind", "census", "end_processes", "left_behind", "marked")
 
@@ -42,9 +42,10 @@ class Process:
 
     pid: int
     started: str = ""
+    command: str = field(default="", compare=False)
 
     def __str__(self) -> str:
-        return f"pid {self.pid}{_command_of(self.pid)}"
+        return f"pid {self.pid}{self.command}"
 
 
 @dataclass(frozen=True)
@@ -298,9 +299,14 @@ def since(before: Census, allowed: Set[str] = frozenset(), grace_s: float = GRAC
     while True:
         left = census() - before
         if left.kinds() <= allowed or time.monotonic() > deadline:
-            return left
+            return replace(left, processes=_named(left.processes))
         gc.collect()
         time.sleep(0.01)
+
+
+def _named(processes: frozenset[Process]) -> frozenset[Process]:
+    """With the command that each runs, which cannot be read any more when it has ended."""
+    return frozenset(replace(process, command=_command_of(process.pid)) for process in processes)
 
 
 def end_processes(processes: Iterable[Process]) -> None:
@@ -326,6 +332,7 @@ async def end_processes_on_loop(before: Census, grace_s: float = 0.3) -> frozens
     deadline = time.monotonic() + grace_s
     while (left := _processes() - before.processes) and time.monotonic() < deadline:
         await asyncio.sleep(0.01)
+    left = _named(left)
     for process in left:
         _kill(process.pid)
     deadline = time.monotonic() + 5
