@@ -154,6 +154,13 @@ def test_a_block_inside_a_comment_is_a_fault() -> None:
     assert [(fault.line, "inside an HTML comment" in fault.text) for fault in faults] == [(2, True)]
 
 
+def test_a_comment_that_is_never_closed_is_a_fault() -> None:
+    """It may hide the rest of the page."""
+    _, faults = scan("text <!-- free\n\n" + block("python"))
+
+    assert (faults[0].line, faults[0].text) == (1, "the HTML comment is never closed")
+
+
 def test_the_mark_of_a_comment_in_inline_code_hides_nothing() -> None:
     """A page may speak of `<!--`."""
     assert only("Write `<!--` here.\n\n" + block("python")).language == "python"

@@ -339,13 +339,10 @@ def _closing(lines: list[str], start: int, ticks: str) -> int | None:
     return next((n for n in range(start, len(lines)) if close.fullmatch(lines[n])), None)
 
 
-def _comment_end(lines: list[str], at: int) -> int | None:
-    """The line on which a comment that is opened on line *at*, and not closed there, ends."""
-    text = re.sub(r"`[^`]*`", "", lines[at])
-    start = text.rfind("<!--")
-    if start < 0 or "-->" in text[start:]:
-        return None
-    return next((n for n in range(at + 1, len(lines)) if "-->" in lines[n]), None)
+def _opens_comment(line: str) -> bool:
+    """Whether an HTML comment starts on *line* and does not end there; inline code may speak of one."""
+    text = re.sub(r"`[^`]*`", "", line)
+    return "-->" not in text[text.rfind("<!--") :] if "<!--" in text else False
 
 
 def scan(text: str, first_line: int = 1) -> tuple[list[Fence], list[Fault]]:
@@ -358,7 +355,11 @@ def scan(text: str, first_line: int = 1) -> tuple[list[Fence], list[Fault]]:
     lines = text.splitlines()
     at = 0
     while at < len(lines):
-        if (end := _comment_end(lines, at)) is not None:
+        if _opens_comment(lines[at]):
+            end = next((n for n in range(at + 1, len(lines)) if "-->" in lines[n]), None)
+            if end is None:
+                faults.append(Fault(first_line + at, "the HTML comment is never closed"))
+                end = len(lines)
             hidden, _ = scan("\n".join(lines[at + 1 : end]), first_line + at + 1)
             faults += [
                 Fault(f.line, "a block inside an HTML comment is neither shown nor run: delete it or show it")
