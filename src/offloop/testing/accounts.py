@@ -97,6 +97,12 @@ class Accounts:
             return []
         return self.tally.of(UNACCOUNTED) + [dead for dead in self.tally.dead if dead.state != NOT_HERE]
 
+    def _unaccounted(self) -> list[Block]:
+        """Where nothing ran, because collecting failed, the faults: naming every block would hide them."""
+        blocks = self.tally.of(UNACCOUNTED)
+        faults = {(page.path, fault.line) for page in self.pages.values() for fault in page.faults}
+        return blocks if self.outcomes else [b for b in blocks if (self.root / b.page, b.line) in faults]
+
     def report(self, writer: Any, fixed: list[str]) -> None:
         """Print the details, and the tally line last."""
         if not self.tally.blocks:
@@ -105,13 +111,14 @@ class Accounts:
         for block in self.tally.of(EXCUSED, NOT_HERE):
             writer.line(f"  {block.state} {block.where}: {block.reason}")
         if not chosen:
-            for block in self.tally.of(UNACCOUNTED):
+            for block in self._unaccounted():
                 writer.line(f"  UNACCOUNTED {block.where}: {block.reason}", red=True)
             for block in self.tally.dead:
                 if block.state != NOT_HERE:
                     writer.line(f"  dead {block.where}: {block.reason} never ran", red=True)
         for where in fixed:
-            writer.line(f"  rewrote the output {where}", yellow=True)
+            name = Path(os.path.relpath(where, self.root)).as_posix()
+            writer.line(f"  rewrote the output {name}", yellow=True)
         line = self.tally.line()
         if chosen:
             line = line.rpartition(",")[0] + " (only some blocks were chosen)"
