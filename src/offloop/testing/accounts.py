@@ -14,11 +14,20 @@ from offloop.guide.fences import Fence
 from offloop.guide.pages import Page, read_page
 from offloop.testing.dead_lines import dead_statements
 from offloop.testing.expected_output import Fix
+from offloop.testing.python_block import backend_problem
 from offloop.testing.tally import EXCUSED, EXECUTED, FAILED, NOT_HERE, UNACCOUNTED, Block, Tally
 
-__all__ = ("Accounts",)
+__all__ = ("Accounts", "not_here")
 
 _SKIPPED_FOLDERS = {"node_modules", "__pycache__"}
+
+
+def not_here(fence: Fence) -> str:
+    """Why this system cannot run the block, or ""."""
+    if fence.platforms and sys.platform not in fence.platforms:
+        return f"only on {', '.join(fence.platforms)}"
+    problems = [backend_problem(backend) for backend in fence.backends]
+    return "; ".join(problems) if problems and all(problems) else ""
 
 
 class Accounts:
@@ -68,11 +77,12 @@ class Accounts:
     def _state(self, page: Page, fence: Fence) -> tuple[str, str]:
         passed = self.outcomes.get((page.path, fence.line))
         if passed is not None:
-            return (EXECUTED if passed else FAILED), ""
+            left_out = "; ".join(filter(None, map(backend_problem, fence.backends)))
+            return (EXECUTED if passed else FAILED), left_out
         if fence.excuse is not None:
             return EXCUSED, fence.excuse
-        if fence.platforms and sys.platform not in fence.platforms:
-            return NOT_HERE, f"only on {', '.join(fence.platforms)}"
+        if reason := not_here(fence):
+            return NOT_HERE, reason
         return UNACCOUNTED, f"this {fence.language} block was not executed"
 
     def _dead(self, page: Page) -> Iterator[Block]:
@@ -110,6 +120,9 @@ class Accounts:
         chosen = self.deselected or self.narrowed
         for block in self.tally.of(EXCUSED, NOT_HERE):
             writer.line(f"  {block.state} {block.where}: {block.reason}")
+        for block in self.tally.of(EXECUTED):
+            if block.reason:
+                writer.line(f"  executed in part {block.where}: {block.reason}")
         if not chosen:
             for block in self._unaccounted():
                 writer.line(f"  UNACCOUNTED {block.where}: {block.reason}", red=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -26,9 +25,9 @@ except ImportError as error:
     raise pytest.UsageError(f"-p offloop.testing needs {error.name}: pip install 'offloop[testing]'") from error
 
 from offloop.guide.fences import Fence, nearest, scan
-from offloop.guide.pages import Page, read_page
+from offloop.guide.pages import Page
 from offloop.testing import runners
-from offloop.testing.accounts import Accounts
+from offloop.testing.accounts import Accounts, not_here
 from offloop.testing.expected_output import Fix, apply_fixes
 from offloop.testing.renderer import disagreements, site_renderer
 from offloop.testing.tally import NOT_HERE
@@ -191,8 +190,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             fence = runners.page_of(item.path).at(item.test_definition.start_line)
             if fence.excuse is not None:
                 item.add_marker(pytest.mark.skip(reason=f"excused: {fence.excuse}"))
-            elif fence.platforms and sys.platform not in fence.platforms:
-                item.add_marker(pytest.mark.skip(reason=f"{NOT_HERE}: only on {', '.join(fence.platforms)}"))
+            elif reason := not_here(fence):
+                item.add_marker(pytest.mark.skip(reason=f"{NOT_HERE}: {reason}"))
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:

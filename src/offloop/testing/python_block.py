@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import contextlib
+import functools
 import gc
 import importlib
 import inspect
@@ -32,10 +33,24 @@ from offloop.testing.dead_lines import Lines, recorded_lines
 from offloop.testing.page_folder import on_page
 from offloop.testing.watchdog import DEFAULT_TIMEOUT_S, TimeLimit, time_limit
 
-__all__ = ("AsyncRunner", "run_python")
+__all__ = ("AsyncRunner", "backend_problem", "run_python")
 
 
 _Code: TypeAlias = Callable[[], Coroutine[Any, Any, object]]
+
+
+@functools.cache
+def backend_problem(backend: str) -> str:
+    """Why *backend* cannot run on this system at all, or "". That it is not installed is a failure, not a reason."""
+    import anyio
+
+    try:
+        anyio.run(anyio.sleep, 0, backend=backend)
+    except OSError as error:  # trio opens a device that Wine does not have
+        return f"{backend} does not run on this system: {error}"
+    except LookupError:
+        return ""
+    return ""
 
 
 class AsyncRunner(Protocol):
@@ -140,7 +155,7 @@ class _Block:
                 raise SyntaxError("data-backend is for a block with top-level await")
             exec(code, names)
         elif fence.backends:
-            for backend in fence.backends:
+            for backend in (b for b in fence.backends if not backend_problem(b)):
                 # Each backend starts from the names given, not from what the other one left.
                 given = dict(names)
                 self.on_backend(backend, lambda given=given: eval(code, given))
