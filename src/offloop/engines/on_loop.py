@@ -52,7 +52,8 @@ class OnLoopEngine:
             raise SubprocessPolicyError(name_of(loop))
         self._loop = loop
         self._family = Family()
-        self._spawner = _Spawner() if process_tree.FOLLOWED_BY_DESCRIPTORS else None
+        self._closed = Latch()
+        self._spawner = _Spawner(self._closed) if process_tree.FOLLOWED_BY_DESCRIPTORS else None
 
     def start(self, command: Command, on_ended: Callable[[], None]) -> Child:
         def ended() -> None:
@@ -67,15 +68,14 @@ class OnLoopEngine:
         return child
 
     def begin_close(self, grace_s: float) -> Latch:
-        closed = Latch()
-        self._family.begin_close(grace_s, lambda: self._release(closed.set))
-        return closed
+        self._family.begin_close(grace_s, self._release)
+        return self._closed
 
-    def _release(self, then: Callable[[], None]) -> None:
+    def _release(self) -> None:
         if self._spawner is not None:
-            self._spawner.close(then)
+            self._spawner.close()
         else:
-            then()
+            self._closed.set()
 
     def close_now(self) -> None:
         if not self._loop.is_running() or running_loop() is self._loop:
@@ -91,25 +91,26 @@ class OnLoopEngine:
             # First: it may be in the middle of a start.
             self._spawner.finish_what_was_begun()
         self._family.close_now()
-        if self._spawner is not None:
-            self._spawner.close(lambda: None)
+        self._release()
 
 
 class _Spawner:
     """One thread that starts processes, one after the other. It also holds the leash while it lives."""
 
-    def __init__(self) -> None:
+    def __init__(self, closed: Latch) -> None:
+        """*closed* is set as the last act of the thread."""
         self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._on_closed: Callable[[], None] = lambda: None
-        self._is_closing = False
+        self._closed = closed
         self._thread = start_thread("offloop-spawner", self._work)
 
     def _work(self) -> None:
-        with process_tree.leash_in_use():
-            while (order := self._orders.get()) is not None:
-                order()
-                del order  # not until the next one comes: it holds a child
-        self._on_closed()
+        try:
+            with process_tree.leash_in_use():
+                while (order := self._orders.get()) is not None:
+                    order()
+                    del order  # it holds a child, and the next one may be long in coming
+        finally:
+            self._closed.set()
 
     def run(self, order: Callable[[], None]) -> None:
         self._orders.put(order)
@@ -120,7 +121,5 @@ class _Spawner:
         if self._thread.is_alive():
             finished.wait(_CLOSE_WITHIN_S)
 
-    def close(self, then: Callable[[], None]) -> None:
-        """End the thread, and call *then* in it as its last act."""
-        self._on_closed = then
+    def close(self) -> None:
         self._orders.put(None)
