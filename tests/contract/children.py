@@ -14,12 +14,12 @@ DEADLINE_S = 30.0
 
 def python(code: str, *args: str) -> list[str]:
     """A Python child that starts fast: without site-packages and without the caller's settings."""
-    return [sys.executable, "-I", "-S", "-u", "-c", code, *args]
+    return [sys.executable, "-I", "-S", "-c", code, *args]
 
 
 SLEEP = python("import time; time.sleep(60)")
 CAT = python("import shutil, sys; shutil.copyfileobj(sys.stdin.buffer, sys.stdout.buffer)")
-READY_THEN_SLEEP = python("import time; print('ready'); time.sleep(60)")
+READY_THEN_SLEEP = python("import time; print('ready', flush=True); time.sleep(60)")
 
 
 def exits(code: int) -> list[str]:
@@ -36,16 +36,15 @@ def prints(*, out: int = 0, err: int = 0) -> list[str]:
 
 
 IGNORES_SIGTERM = python(
-    "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('ready')\ntime.sleep(60)"
+    "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('ready', flush=True)\ntime.sleep(60)"
 )
 FLUSHES_A_LOT_WHEN_ASKED = python(
-    "import signal, sys, time\n"
+    "import os, signal, time\n"
     "def stop(*_):\n"
-    "    sys.stdout.buffer.write(b'x' * 1_000_000)\n"
-    "    sys.stdout.buffer.flush()\n"
-    "    sys.exit(7)\n"
+    "    for _ in range(1000): os.write(1, b'x' * 1000)\n"  # print() may be under way just now
+    "    os._exit(7)\n"
     "signal.signal(signal.SIGTERM, stop)\n"
-    "print('ready')\n"
+    "print('ready', flush=True)\n"
     "time.sleep(60)"
 )
 
@@ -59,7 +58,9 @@ _START_GRANDCHILD = (
 def tree(register: Path) -> list[str]:
     """A root with a grandchild that holds its pipes. Each writes its pid as a file name into *register*."""
     if ON_WINDOWS:
-        return python(_REGISTER + _START_GRANDCHILD + "print('ready')\ntime.sleep(60)", str(register))
+        return python(
+            _REGISTER + _START_GRANDCHILD + "print('ready', flush=True)\ntime.sleep(60)", str(register)
+        )
     # A shell starts ten times faster, and the sweeps start hundreds.
     inner = 'echo > "$0/$$"; exec sleep 60'
     return [

@@ -12,7 +12,6 @@ import pytest
 
 from offloop import PIPE, RunMode, SubprocessWrapper
 from tests.contract.children import (
-    IGNORES_SIGTERM,
     ON_WINDOWS,
     READY_THEN_SLEEP,
     eventually,
@@ -29,12 +28,13 @@ Body = Callable[[SubprocessWrapper, anyio.Event, Path], Awaitable[None]]
 
 async def spawn(wrapper: SubprocessWrapper, reached: anyio.Event, register: Path) -> None:
     reached.set()
-    await wrapper.create_subprocess(*tree(register))
-    await anyio.sleep(60)
+    process, _, _ = await wrapper.create_subprocess(*tree(register))
+    await process.wait()
 
 
 async def stream(wrapper: SubprocessWrapper, reached: anyio.Event, register: Path) -> None:
     _, stdout, _ = await wrapper.create_subprocess(*tree(register))
+    await stdout.readline()
     reached.set()
     async for _ in stdout:
         pass
@@ -54,7 +54,7 @@ async def run(wrapper: SubprocessWrapper, reached: anyio.Event, register: Path) 
 
 async def stop(wrapper: SubprocessWrapper, reached: anyio.Event, register: Path) -> None:
     process, stdout, _ = await wrapper.create_subprocess(
-        *(IGNORES_SIGTERM if ON_WINDOWS else stubborn(register))
+        *(tree(register) if ON_WINDOWS else stubborn(register))
     )
     await stdout.readline()
     reached.set()

@@ -13,7 +13,7 @@ from offloop.output import HIGH_WATER
 from tests.contract.children import CAT, ON_WINDOWS, READY_THEN_SLEEP, prints, python
 from tests.contract.conftest import Place
 
-COUNTS = python("for i in range(50_000): print(i)")
+COUNTS = python("import sys; sys.stdout.writelines(f'{i}\\n' for i in range(50_000))")
 EXPECTED = [str(i).encode() for i in range(50_000)]
 
 

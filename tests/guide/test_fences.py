@@ -148,7 +148,9 @@ def test_a_fence_inside_a_longer_fence_is_text() -> None:
 
 def test_a_block_inside_a_comment_is_a_fault() -> None:
     """It is neither shown nor run; plain text in a comment is nobody's business."""
-    fences, faults = scan("<!--\n" + block("python") + "-->\n" + "<!--\nfree\n-->\n" + block("python", "x = 1"))
+    fences, faults = scan(
+        "<!--\n" + block("python") + "-->\n" + "<!--\nfree\n-->\n" + block("python", "x = 1")
+    )
 
     assert [fence.content for fence in fences] == ["x = 1\n"]
     assert [(fault.line, "inside an HTML comment" in fault.text) for fault in faults] == [(2, True)]

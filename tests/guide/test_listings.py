@@ -36,7 +36,16 @@ def test_listings_draw_the_findings_that_their_page_names_and_no_others(tmp_path
     """Of Ruff, with the rules of this project. A good listing draws none."""
     pytest.importorskip("ruff", reason="ruff is not installed")
     write_listings(tmp_path)
-    command = [sys.executable, "-m", "ruff", "check", "--config", str(ROOT / "pyproject.toml"), "--output-format", "json"]
+    command = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--config",
+        str(ROOT / "pyproject.toml"),
+        "--output-format",
+        "json",
+    ]
     done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, timeout=60, cwd=tmp_path)
     found: dict[str, set[str]] = {}
     for finding in json.loads(done.stdout):

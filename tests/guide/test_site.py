@@ -61,4 +61,6 @@ def test_nothing_is_fetched_from_another_host() -> None:
     assert settings["theme"]["font"] is False
     assert "hooks" not in settings
     assert set(plugins) <= {"search", "tags", "mkdocstrings"}
-    assert not any("//" in str(path) for key in ("extra_css", "extra_javascript") for path in settings.get(key, ()))
+    assert not any(
+        "//" in str(path) for key in ("extra_css", "extra_javascript") for path in settings.get(key, ())
+    )

@@ -82,7 +82,11 @@ class Project:
 
 def environment() -> dict[str, str]:
     """Ours without pytest's own settings, and with the package under test on the path."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COV_", "OFFLOOP_PAGE", "OFFLOOP_LINES"))}
+    kept = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("PYTEST_", "COV_", "OFFLOOP_PAGE", "OFFLOOP_LINES"))
+    }
     package = str(Path(offloop.__file__).parents[1])
     kept["PYTHONPATH"] = os.pathsep.join(filter(None, [package, kept.get("PYTHONPATH", "")]))
     kept["COLUMNS"] = "200"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-FAILING = '''\
+FAILING = """\
 # Blocks that fail as they say
 
 ```python { .bad data-raises="NotImplementedError: Selector" }
@@ -17,9 +17,9 @@ raise NotImplementedError("SelectorEventLoop cannot start processes")
 ```python { data-raises="TypeError: has no len" }
 len(5)
 ```
-'''
+"""
 
-LOOP = '''\
+LOOP = """\
 # Blocks and the loop
 
 ```python { .bad title="handler.py" }
@@ -64,9 +64,9 @@ import sys
 child = subprocess.Popen([sys.executable, "-c", "print('x' * 10**6)"], stdout=subprocess.PIPE)
 child.wait()
 ```
-'''
+"""
 
-LEAKS = '''\
+LEAKS = """\
 # Blocks that leave something behind
 
 !!! danger "A task"
@@ -97,9 +97,9 @@ LEAKS = '''\
 
     threading.Thread(target=time.sleep, args=(1.5,)).start()
     ```
-'''
+"""
 
-CLEAN = '''\
+CLEAN = """\
 # Blocks that leave nothing behind
 
 ```python { #clean-process }
@@ -137,9 +137,9 @@ async def answer() -> int:
 
 assert await answer() == 42
 ```
-'''
+"""
 
-FILES = '''\
+FILES = """\
 # A file of its page
 
 ```python { title="worker.py" }
@@ -175,9 +175,9 @@ $ python worker.py
 ```python { notest data-because="needs a mail server" }
 send()
 ```
-'''
+"""
 
-CONTAINERS = '''\
+CONTAINERS = """\
 # Everywhere a block can stand
 
 === "Linux"
@@ -219,7 +219,7 @@ assert scope.cancelled_caught
 ```text
 only shown
 ```
-'''
+"""
 
 MODULE = '''\
 """A module with an example.

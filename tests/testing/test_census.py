@@ -88,7 +88,7 @@ def test_a_child_that_nobody_waits_for_is_left_behind() -> None:
     children: list[subprocess.Popen[bytes]] = []
 
     async def leave() -> None:
-        children.append(subprocess.Popen(python_argv("-c", "pass")))
+        children.append(subprocess.Popen(python_argv("-c", "pass")))  # noqa: ASYNC220 - no loop may know it
 
     left = asyncio.run(left_behind(leave))
     children[0].wait()

@@ -33,7 +33,9 @@ CASES = {
     "plain": Case("", "x = 1"),
     "awaits": Case("", "import asyncio\nawait asyncio.sleep(0)"),
     "raises": Case("", "x = 1\n1 / 0", False, "ZeroDivisionError: division by zero"),
-    "raises in a coroutine": Case("", "async def f():\n    return {}['key']\nawait f()", False, "KeyError: 'key'"),
+    "raises in a coroutine": Case(
+        "", "async def f():\n    return {}['key']\nawait f()", False, "KeyError: 'key'"
+    ),
     "system exit": Case("", "raise SystemExit(3)", False, "ended with SystemExit(3)"),
     "cancelled": Case("", "import asyncio\nraise asyncio.CancelledError\nawait f()", False, "CancelledError"),
     "skips itself": Case("", "import pytest\npytest.skip('no')", False, "data-only or notest"),
@@ -43,10 +45,16 @@ CASES = {
         "", "import asyncio\nassert await asyncio.sleep(0, 3) == 4", False, "assert 3 == 4"
     ),
     "leaves a task": Case(
-        "", "import asyncio\nt = asyncio.create_task(asyncio.sleep(60))\nawait asyncio.sleep(0)", False, "left a task behind"
+        "",
+        "import asyncio\nt = asyncio.create_task(asyncio.sleep(60))\nawait asyncio.sleep(0)",
+        False,
+        "left a task behind",
     ),
     "leaves a thread": Case(
-        "", "import threading, time\nthreading.Thread(target=time.sleep, args=(2,)).start()", False, "left a thread behind"
+        "",
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(2,)).start()",
+        False,
+        "left a thread behind",
     ),
     "leaves an executor's thread at work": Case(
         "",
@@ -75,7 +83,10 @@ CASES = {
         "left a process behind",
     ),
     "error in a thread": Case(
-        "", "import threading\nt = threading.Thread(target=lambda: 1 / 0)\nt.start()\nt.join()", False, "an error that nobody saw"
+        "",
+        "import threading\nt = threading.Thread(target=lambda: 1 / 0)\nt.start()\nt.join()",
+        False,
+        "an error that nobody saw",
     ),
     "task error nobody retrieved": Case(
         "",
@@ -92,10 +103,17 @@ CASES = {
     ),
     "coroutine never awaited": Case("", "async def f(): ...\nf()", False, "was never awaited"),
     "coroutine kept and never awaited": Case("", "async def f(): ...\nc = f()", False, "was never awaited"),
-    "error in a finaliser": Case("", "class A:\n    def __del__(self):\n        1 / 0\nA()", False, "an error that nobody saw"),
-    "holds the loop": Case("", "import asyncio, time\nawait asyncio.sleep(0)\ntime.sleep(0.4)", False, "held the event loop"),
+    "error in a finaliser": Case(
+        "", "class A:\n    def __del__(self):\n        1 / 0\nA()", False, "an error that nobody saw"
+    ),
+    "holds the loop": Case(
+        "", "import asyncio, time\nawait asyncio.sleep(0)\ntime.sleep(0.4)", False, "held the event loop"
+    ),
     "holds its own loop": Case(
-        "", "import asyncio, time\nasync def main():\n    time.sleep(0.4)\nasyncio.run(main())", False, "held the event loop"
+        "",
+        "import asyncio, time\nasync def main():\n    time.sleep(0.4)\nasyncio.run(main())",
+        False,
+        "held the event loop",
     ),
     "a sleep without a loop holds none": Case("", "import time\ntime.sleep(0.4)"),
     "a failure does not hide behind `except Exception`": Case(
@@ -113,8 +131,12 @@ CASES = {
     ),
     "raises an empty message": Case('data-raises="NotImplementedError"', "raise NotImplementedError"),
     "raises system exit as said": Case('data-raises="SystemExit: 3"', "raise SystemExit(3)"),
-    "raises another type": Case('data-raises="KeyError"', "int('x')", False, "is documented to raise 'KeyError'"),
-    "raises another message": Case('data-raises="ValueError: no such"', "int('x')", False, "is documented to raise"),
+    "raises another type": Case(
+        'data-raises="KeyError"', "int('x')", False, "is documented to raise 'KeyError'"
+    ),
+    "raises another message": Case(
+        'data-raises="ValueError: no such"', "int('x')", False, "is documented to raise"
+    ),
     "does not raise": Case('data-raises="ValueError"', "int('1')", False, "but ran to its end"),
     "raises as said and leaves a thread": Case(
         'data-raises="ValueError"',
@@ -123,11 +145,18 @@ CASES = {
         "left a thread behind",
     ),
     "type error runs once": Case(
-        "", "import pathlib, os\nprint(len(os.listdir()))\nopen('ran', 'w').close()\nlen(5)", False, "TypeError"
+        "",
+        "import pathlib, os\nprint(len(os.listdir()))\nopen('ran', 'w').close()\nlen(5)",
+        False,
+        "TypeError",
     ),
     # ---- data-blocks-loop ---------------------------------------------------------------------------
-    "blocks as said": Case('data-blocks-loop="100"', "import asyncio, time\nawait asyncio.sleep(0)\ntime.sleep(0.15)"),
-    "blocks at its first step": Case('data-blocks-loop="100"', "import asyncio, time\ntime.sleep(0.15)\nawait asyncio.sleep(0)"),
+    "blocks as said": Case(
+        'data-blocks-loop="100"', "import asyncio, time\nawait asyncio.sleep(0)\ntime.sleep(0.15)"
+    ),
+    "blocks at its first step": Case(
+        'data-blocks-loop="100"', "import asyncio, time\ntime.sleep(0.15)\nawait asyncio.sleep(0)"
+    ),
     "does not block": Case(
         'data-blocks-loop="100"', "import asyncio\nawait asyncio.sleep(0.15)", False, "the longest hold was"
     ),
@@ -137,16 +166,24 @@ CASES = {
     ),
     # ---- data-leaks ---------------------------------------------------------------------------------
     "leaks a task": Case(
-        'data-leaks="task"', "import asyncio\nt = asyncio.create_task(asyncio.sleep(60))\nawait asyncio.sleep(0)"
+        'data-leaks="task"',
+        "import asyncio\nt = asyncio.create_task(asyncio.sleep(60))\nawait asyncio.sleep(0)",
     ),
-    "leaks a thread": Case('data-leaks="thread"', "import threading, time\nthreading.Thread(target=time.sleep, args=(2,)).start()"),
+    "leaks a thread": Case(
+        'data-leaks="thread"',
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(2,)).start()",
+    ),
     "leaks a descriptor": Case('data-leaks="fd"', "import os\nos.dup(0)"),
-    "leaks a process": Case('data-leaks="process"', f"import subprocess, sys\nsubprocess.Popen({SLEEPING_CHILD})"),
+    "leaks a process": Case(
+        'data-leaks="process"', f"import subprocess, sys\nsubprocess.Popen({SLEEPING_CHILD})"
+    ),
     "leaks an asyncio process with pipes": Case(
         'data-leaks="process"',
         f"import asyncio, sys\np = await asyncio.create_subprocess_exec(*{SLEEPING_CHILD}, stdout=asyncio.subprocess.PIPE)",
     ),
-    "leaks something else": Case('data-leaks="task"', "import os\nos.dup(0)", False, "documented to leave a task behind"),
+    "leaks something else": Case(
+        'data-leaks="task"', "import os\nos.dup(0)", False, "documented to leave a task behind"
+    ),
     "leaks nothing": Case('data-leaks="fd"', "import os\nos.close(os.dup(0))", False, "but did not"),
     "a leak allows no other": Case(
         'data-leaks="fd"',
@@ -171,21 +208,33 @@ CASES = {
         False,
         "left a task behind",
     ),
-    "a backend for nothing": Case('data-backend="asyncio"', "x = 1", False, "data-backend is for a block with top-level await"),
+    "a backend for nothing": Case(
+        'data-backend="asyncio"', "x = 1", False, "data-backend is for a block with top-level await"
+    ),
     # ---- data-timeout -------------------------------------------------------------------------------
     "in time": Case('data-timeout="30"', "x = 1"),
-    "a sleep out of time": Case('data-timeout="0.3"', "import time\ntime.sleep(60)", False, "still running after 0.3 s"),
+    "a sleep out of time": Case(
+        'data-timeout="0.3"', "import time\ntime.sleep(60)", False, "still running after 0.3 s"
+    ),
     "a loop out of time": Case(
         'data-timeout="0.3"', "import asyncio\nawait asyncio.sleep(60)", False, "still running after 0.3 s"
     ),
-    "busy out of time": Case('data-timeout="0.3"', "while True:\n    pass", False, "still running after 0.3 s"),
+    "busy out of time": Case(
+        'data-timeout="0.3"', "while True:\n    pass", False, "still running after 0.3 s"
+    ),
     "waiting for a child out of time": Case(
-        'data-timeout="0.3"', f"import subprocess, sys\nsubprocess.Popen({SLEEPING_CHILD}).wait()", False, "still running after 0.3 s"
+        'data-timeout="0.3"',
+        f"import subprocess, sys\nsubprocess.Popen({SLEEPING_CHILD}).wait()",
+        False,
+        "still running after 0.3 s",
     ),
     # ---- data-only, notest --------------------------------------------------------------------------
     "only here": Case(f'data-only="{sys.platform}"', "1 / 0", False, "ZeroDivisionError"),
     "a fixture": Case("fixture:tmp_path", "assert tmp_path.is_dir()"),
-    "two fixtures": Case("fixture:monkeypatch fixture:tmp_path", "import os\nmonkeypatch.setenv('X', str(tmp_path))\nassert os.environ['X']"),
+    "two fixtures": Case(
+        "fixture:monkeypatch fixture:tmp_path",
+        "import os\nmonkeypatch.setenv('X', str(tmp_path))\nassert os.environ['X']",
+    ),
     # ---- what a block can rely on -------------------------------------------------------------------
     "its module can be found": Case(
         "",
@@ -193,16 +242,25 @@ CASES = {
         "assert pickle.loads(pickle.dumps(A())) == A()\nassert typing.get_type_hints(A) == {'x': int}",
     ),
     "several complaints": Case(
-        "", "import os, asyncio, time\nos.dup(0)\ntime.sleep(0.4)\nawait asyncio.sleep(0)", False, "left a fd behind"
+        "",
+        "import os, asyncio, time\nos.dup(0)\ntime.sleep(0.4)\nawait asyncio.sleep(0)",
+        False,
+        "left a fd behind",
     ),
 }
 if sys.platform != "win32":
     CASES["on trio"] = Case('data-backend="asyncio,trio"', "import anyio\nawait anyio.sleep(0)")
     CASES["fails on trio"] = Case(
-        'data-backend="asyncio,trio"', "import asyncio\nawait asyncio.sleep(0)", False, "trio.run received unrecognized yield message"
+        'data-backend="asyncio,trio"',
+        "import asyncio\nawait asyncio.sleep(0)",
+        False,
+        "trio.run received unrecognized yield message",
     )
     CASES["holds trio"] = Case(
-        'data-backend="trio"', "import anyio, time\nawait anyio.sleep(0)\ntime.sleep(0.4)", False, "held the event loop"
+        'data-backend="trio"',
+        "import anyio, time\nawait anyio.sleep(0)\ntime.sleep(0.4)",
+        False,
+        "held the event loop",
     )
 
 
@@ -244,11 +302,14 @@ def test_a_failed_block_shows_its_page_line_code_and_error(project: Project) -> 
     text = project.run("docs").text
 
     assert "docs/page.md:3: #proof" in text
-    assert textwrap.dedent("""
+    assert (
+        textwrap.dedent("""
         Traceback (most recent call last):
           File "{}", line 5, in <module>
             assert x == 2, 'no'
-    """).format((project.root / "docs/page.md").as_posix()) in text
+    """).format((project.root / "docs/page.md").as_posix())
+        in text
+    )
     assert "assert 1 == 2" in text
     assert "    5  assert x == 2, 'no'" in text
 

@@ -71,7 +71,11 @@ def test_without_pytest_markdown_docs_the_error_says_what_to_install(project: Pr
 
 
 BAD = (
-    ('# x\n\n```python { data-timout="5" }\nx = 1\n```\n', 3, "unknown key 'data-timout'; did you mean data-timeout?"),
+    (
+        '# x\n\n```python { data-timout="5" }\nx = 1\n```\n',
+        3,
+        "unknown key 'data-timout'; did you mean data-timeout?",
+    ),
     ('```python { data-leaks="tasks" }\nx = 1\n```\n', 1, "did you mean task?"),
     ("```python { fixture:tmp_paht }\nx = 1\n```\n", 1, "unknown fixture 'tmp_paht'; did you mean tmp_path?"),
     (WORKER + WORKER, 6, "'worker.py' is already the file on line 1"),
@@ -124,9 +128,18 @@ def test_every_fault_of_a_page_is_named_at_once(project: Project) -> None:
 
 def test_blocks_below_a_file_import_it_and_its_name_may_be_used_twice(project: Project) -> None:
     """Each page has its own folder; a block above the file does not see it."""
-    project.write("docs/a.md", WORKER + "```python\nfrom worker import double\n\nassert double(2) == 4\n```\n")
-    project.write("docs/b.md", WORKER.replace("* 2", "* 3") + "```python\nfrom worker import double\n\nassert double(2) == 6\n```\n")
-    project.write("docs/c.md", '```python { data-raises="ModuleNotFoundError" }\nimport worker\n```\n\n' + WORKER.replace("def", "\ndef"))
+    project.write(
+        "docs/a.md", WORKER + "```python\nfrom worker import double\n\nassert double(2) == 4\n```\n"
+    )
+    project.write(
+        "docs/b.md",
+        WORKER.replace("* 2", "* 3") + "```python\nfrom worker import double\n\nassert double(2) == 6\n```\n",
+    )
+    project.write(
+        "docs/c.md",
+        '```python { data-raises="ModuleNotFoundError" }\nimport worker\n```\n\n'
+        + WORKER.replace("def", "\ndef"),
+    )
 
     run = project.run("docs")
 
@@ -135,7 +148,10 @@ def test_blocks_below_a_file_import_it_and_its_name_may_be_used_twice(project: P
 
 def test_one_block_alone_has_the_files_it_needs(project: Project) -> None:
     """Choosing a block does not change its result."""
-    project.write("docs/a.md", WORKER + "```python { #proof }\nfrom worker import double\n\nassert double(2) == 4\n```\n")
+    project.write(
+        "docs/a.md",
+        WORKER + "```python { #proof }\nfrom worker import double\n\nassert double(2) == 4\n```\n",
+    )
 
     run = project.run("docs/a.md::[CodeFence#2][line:6]")
 
@@ -165,7 +181,8 @@ def test_a_file_works_in_a_spawned_process(project: Project) -> None:
     """Pickled by name, imported by the child."""
     project.write(
         "docs/a.md",
-        WORKER + "```python\nimport multiprocessing\nfrom concurrent.futures import ProcessPoolExecutor\nfrom worker import double\n\n"
+        WORKER
+        + "```python\nimport multiprocessing\nfrom concurrent.futures import ProcessPoolExecutor\nfrom worker import double\n\n"
         "with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as pool:\n"
         "    assert pool.submit(double, 4).result() == 8\n```\n",
     )
@@ -207,9 +224,9 @@ def test_an_output_is_compared_exactly_children_included(project: Project) -> No
 def test_fix_output_rewrites_what_differs_and_nothing_else(project: Project) -> None:
     """Outputs and console blocks, at any indentation; the next run is green."""
     page = (
-        "# x\n\n" + PRINTS + "\n```text { .output }\nold\n```\n\n=== \"Tab\"\n\n"
+        "# x\n\n" + PRINTS + '\n```text { .output }\nold\n```\n\n=== "Tab"\n\n'
         "    ```python\n    print('b')\n    ```\n\n    ```text { .output }\n    old\n    old\n    ```\n\nEnd.\n\n"
-        "```console\n$ python -c \"print(1)\"\n2\n$ python -c \"print(3)\"\n...\n```\n"
+        '```console\n$ python -c "print(1)"\n2\n$ python -c "print(3)"\n...\n```\n'
     )
     path = project.write("docs/a.md", page)
 
@@ -217,7 +234,11 @@ def test_fix_output_rewrites_what_differs_and_nothing_else(project: Project) -> 
     second = project.run("docs")
 
     assert (first.code, second.code) == (0, 0), first.text + second.text
-    fixed = page.replace("{ .output }\nold\n", "{ .output }\nmine\n42\n").replace("    old\n    old\n", "    b\n").replace("\n2\n$", "\n1\n$")
+    fixed = (
+        page.replace("{ .output }\nold\n", "{ .output }\nmine\n42\n")
+        .replace("    old\n    old\n", "    b\n")
+        .replace("\n2\n$", "\n1\n$")
+    )
     assert path.read_text("utf-8") == fixed
     assert "rewrote the output" in first.text
 
@@ -237,14 +258,26 @@ COMMANDS = (
     ('```console\n$ python -c "print(1)"\n2\n```\n', False, "output differs"),
     ('```console\n$ python -c "print(1)"\n```\n', False, "output differs"),
     ('```console { data-exit="3" }\n$ python -c "raise SystemExit(3)"\n```\n', True, ""),
-    ('```console { data-exit="4" }\n$ python -c "raise SystemExit(3)"\n```\n', False, "exit code 3, documented 4"),
+    (
+        '```console { data-exit="4" }\n$ python -c "raise SystemExit(3)"\n```\n',
+        False,
+        "exit code 3, documented 4",
+    ),
     ('```console\n$ python -c "raise SystemExit(3)"\n```\n', False, "exit code 3, documented 0"),
-    ('```console { data-exit="3" }\n$ python -c "raise SystemExit(3)"\n$ python -c "raise SystemExit(3)"\n```\n', False, "documented 0"),
+    (
+        '```console { data-exit="3" }\n$ python -c "raise SystemExit(3)"\n$ python -c "raise SystemExit(3)"\n```\n',
+        False,
+        "documented 0",
+    ),
     ('```console\n$ python -c \\\n  "print(1)"\n1\n```\n', True, ""),
     ("```console\n$ no-such-program\n```\n", False, "cannot be started"),
     ('```console\n$ python -c "\n```\n', False, "cannot be started"),
     ("```console\npython -V\n```\n", False, "starts with a command"),
-    ('```console { data-timeout="0.5" }\n$ python -c "import time; time.sleep(60)"\n```\n', False, "still running after 0.5 s"),
+    (
+        '```console { data-timeout="0.5" }\n$ python -c "import time; time.sleep(60)"\n```\n',
+        False,
+        "still running after 0.5 s",
+    ),
     (
         "```console\n$ python -c \"import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], "
         'stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)"\n```\n',
@@ -289,7 +322,7 @@ def test_the_last_line_is_the_tally_and_excuses_are_printed(project: Project) ->
     elsewhere = "win32" if sys.platform != "win32" else "linux"
     project.write(
         "docs/a.md",
-        "```python\nx = 1\n```\n\n```python { notest data-because=\"needs a mail server\" }\nx\n```\n\n"
+        '```python\nx = 1\n```\n\n```python { notest data-because="needs a mail server" }\nx\n```\n\n'
         f'```python {{ data-only="{elsewhere}" }}\nx\n```\n\n```toml\nx = 1\n```\n',
     )
 
@@ -348,12 +381,18 @@ def test_a_colour_only_where_the_terminal_has_one(project: Project) -> None:
 
 # ---- the renderer agrees -----------------------------------------------------------------------------
 
-needs_mkdocs = pytest.mark.skipif("not __import__('importlib.util').util.find_spec('mkdocs')", reason="mkdocs is not installed")
+needs_mkdocs = pytest.mark.skipif(
+    "not __import__('importlib.util').util.find_spec('mkdocs')", reason="mkdocs is not installed"
+)
 
 
 RENDERED = (
     ("```python\nx = 1\n```\n\n- x\n\n    ```text\n    y\n    ```\n", True, ""),
-    ("text\n\n    ```text\n    x\n    ```\n\n```python\nx = 1\n```\n", False, "line 3: the site does not show this block as code"),
+    (
+        "text\n\n    ```text\n    x\n    ```\n\n```python\nx = 1\n```\n",
+        False,
+        "line 3: the site does not show this block as code",
+    ),
     ("```python\nx = 1\n```\n\ntext\n\n    x = 1\n", False, "the site shows as code what is no block"),
 )
 
@@ -395,7 +434,10 @@ STATEMENTS = (
     ("import sys\nif sys.platform == 'none':\n    x = 1\nelse:\n    y = 2", []),
     ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import json", []),
     ("match 3:\n    case 3:\n        x = 1\n    case _:\n        x = 2", [6]),
-    ("import asyncio\nasync def f():\n    await asyncio.sleep(0)\n    return [\n        1,\n    ]\nawait f()", []),
+    (
+        "import asyncio\nasync def f():\n    await asyncio.sleep(0)\n    return [\n        1,\n    ]\nawait f()",
+        [],
+    ),
     ("import threading\ndef f():\n    x = 1\nt = threading.Thread(target=f)\nt.start()\nt.join()", []),
     ("class A:\n    x: int\n    y: int = 2\n    def f(self):\n        pass", []),
 )
@@ -453,7 +495,10 @@ def test_an_async_fixture_and_its_block_share_a_loop(project: Project) -> None:
         "conftest.py",
         "import asyncio\nimport pytest_asyncio\n@pytest_asyncio.fixture\nasync def loop():\n    yield asyncio.get_running_loop()\n",
     )
-    project.write("docs/a.md", "```python { fixture:loop }\nimport asyncio\n\nawait asyncio.sleep(0)\nassert asyncio.get_running_loop() is loop\n```\n")
+    project.write(
+        "docs/a.md",
+        "```python { fixture:loop }\nimport asyncio\n\nawait asyncio.sleep(0)\nassert asyncio.get_running_loop() is loop\n```\n",
+    )
 
     run = project.run("docs")
 
@@ -479,7 +524,10 @@ def test_ctrl_c_ends_the_run_and_what_the_block_has_started(project: Project) ->
 
 def test_merge_fails_for_what_ran_nowhere(project: Project) -> None:
     """The tallies of several systems together: a table, the faults, and the exit code."""
-    project.write("docs/a.md", '```python { data-only="win32" }\nx = 1\n```\n\n```python { data-only="linux,darwin" }\nx = 1\n```\n')
+    project.write(
+        "docs/a.md",
+        '```python { data-only="win32" }\nx = 1\n```\n\n```python { data-only="linux,darwin" }\nx = 1\n```\n',
+    )
     project.run("docs")
     mine = json.loads((project.root / "tally.json").read_text("utf-8"))
     here, other = (1, 5) if sys.platform == "win32" else (5, 1)
@@ -491,7 +539,9 @@ def test_merge_fails_for_what_ran_nowhere(project: Project) -> None:
 
     def merge(*files: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "offloop.testing.tally", "merge", *files]
-        return subprocess.run(command, cwd=project.root, env=environment(), capture_output=True, text=True, timeout=60)
+        return subprocess.run(
+            command, cwd=project.root, env=environment(), capture_output=True, text=True, timeout=60
+        )
 
     alone, both, broken = merge("tally.json"), merge("tally.json", "other.json"), merge("broken.json")
 

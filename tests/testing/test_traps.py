@@ -115,7 +115,9 @@ def page_name(name: str) -> str:
 def ours(tmp_path_factory: pytest.TempPathFactory) -> Run:
     project = Project(tmp_path_factory.mktemp("traps"))
     for name, trap in TRAPS.items():
-        project.write(f"docs/{page_name(name)}", trap.page.replace("NAME", f"offloop-{project.root.name}-{id(project)}"))
+        project.write(
+            f"docs/{page_name(name)}", trap.page.replace("NAME", f"offloop-{project.root.name}-{id(project)}")
+        )
     return project.run("docs", "--continue-on-collection-errors")
 
 
@@ -130,7 +132,18 @@ def test_our_runner_does_not_fall_into_the_trap(ours: Run, name: str) -> None:
 
 def run_stock(project: Project, *arguments: str) -> Run:
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider", "-c", "stock.ini", "--markdown-docs", *arguments],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-rA",
+            "-p",
+            "no:cacheprovider",
+            "-c",
+            "stock.ini",
+            "--markdown-docs",
+            *arguments,
+        ],
         cwd=project.root,
         env=environment(),
         stdin=subprocess.DEVNULL,
@@ -149,7 +162,9 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     for syntax in ("superfences", "default"):
         for name, trap in TRAPS.items():
             if trap.syntax == syntax:
-                project.write(f"{syntax}/{page_name(name)}", trap.page.replace("NAME", f"stock-{project.root.name}"))
+                project.write(
+                    f"{syntax}/{page_name(name)}", trap.page.replace("NAME", f"stock-{project.root.name}")
+                )
         runs[syntax] = run_stock(project, f"--markdown-docs-syntax={syntax}", syntax)
     return runs
 
@@ -218,8 +233,13 @@ def test_trap_24_no_loop_is_made_for_a_block_that_awaits_nothing(project: Projec
 def test_trap_25_xdist_gives_the_same_result(project: Project) -> None:
     """The tally, the dead lines and the exit code are those of one process."""
     pytest.importorskip("xdist", reason="pytest-xdist is not installed")
-    project.write("docs/a.md", fence("python", "x = 1") * 3 + fence("python", "if False:", "    x = 1", "y = 2"))
-    project.write("docs/b.md", fence('python { title="worker.py" }', "N = 1") + fence("python", "from worker import N", "print(N)"))
+    project.write(
+        "docs/a.md", fence("python", "x = 1") * 3 + fence("python", "if False:", "    x = 1", "y = 2")
+    )
+    project.write(
+        "docs/b.md",
+        fence('python { title="worker.py" }', "N = 1") + fence("python", "from worker import N", "print(N)"),
+    )
 
     one, two = project.run("docs"), project.run("docs", "-n", "2")
 

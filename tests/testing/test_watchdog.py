@@ -17,6 +17,12 @@ def no_children() -> None:
     """A block that started nothing."""
 
 
+def spin() -> None:
+    """Keep the interpreter busy for ever."""
+    while True:
+        pass
+
+
 def test_a_block_in_time_is_not_disturbed() -> None:
     """And nothing is left of the limit: no thread, no handler."""
     threads, handler = threading.active_count(), signal.getsignal(signal.SIGINT)
@@ -40,8 +46,7 @@ def test_a_sleep_is_interrupted() -> None:
 def test_a_busy_loop_is_interrupted() -> None:
     """At its next Python instruction."""
     with pytest.raises(TimeLimit), time_limit(0.2, no_children):
-        while True:
-            pass
+        spin()
 
 
 def test_a_block_in_another_thread_is_interrupted() -> None:
@@ -51,8 +56,7 @@ def test_a_block_in_another_thread_is_interrupted() -> None:
     def work() -> None:
         try:
             with time_limit(0.2, no_children):
-                while True:
-                    pass
+                spin()
         except TimeLimit as error:
             caught.append(error)
 

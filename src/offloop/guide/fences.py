@@ -2,7 +2,7 @@
 
 A fence line is the language word, or the language word, a space and one pair of braces:
 
-    ```python { .bad #id title="worker.py" data-raises="ValueError: no" }
+    A fence line: ```python { .bad #id title="worker.py" data-raises="ValueError: no" }
 
 This module promises to see every fence that a reader of the source would call one, at any
 indentation and in any container, and to name what is wrong with each: it never drops one.
@@ -17,7 +17,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 __all__ = ("CLASSES", "FLAGS", "KEYS", "Fault", "Fence", "scan")
 
@@ -178,7 +178,8 @@ def _parse(info: str) -> tuple[str, list[tuple[str, str | None]], list[str]]:
     if form is None:
         language, words = _lenient(info)
         return language, words, [_wrong_form(info, language, words)]
-    words, rest, faults = [], form["inside"] or "", []
+    words: list[tuple[str, str | None]] = []
+    rest = form["inside"] or ""
     while rest:
         word = _WORD.match(rest)
         if word is None:
@@ -186,7 +187,7 @@ def _parse(info: str) -> tuple[str, list[tuple[str, str | None]], list[str]]:
             return form["language"], words, [f'{shown!r} is not .class, #id, key="value" or a flag']
         words.append((word["key"], word["value"]))
         rest = rest[word.end() :].lstrip()
-    return form["language"], words, faults
+    return form["language"], words, []
 
 
 def _lenient(info: str) -> tuple[str, list[tuple[str, str | None]]]:
@@ -262,7 +263,9 @@ def _combination_faults(fence: Fence) -> Iterator[str]:
         if fence.fixtures:
             yield "a fixture on a file: put it on the block that imports it"
         yield from _file_name_faults(fence.file)
-    if "data-hangs" in keys and (other := sorted(keys & {"data-raises", "data-blocks-loop", "data-leaks", "data-backend"})):
+    if "data-hangs" in keys and (
+        other := sorted(keys & {"data-raises", "data-blocks-loop", "data-leaks", "data-backend"})
+    ):
         yield f"data-hangs runs in a process of its own and cannot be joined with {other[0]}"
     if "data-hangs" in keys and fence.fixtures:
         yield "data-hangs runs in a process of its own: it gets no fixtures"
@@ -331,7 +334,7 @@ def _build(line: int, end: int, prefix: str, info: str, raw: list[str], closed: 
     )
     if not faults:
         faults += _combination_faults(fence)
-    return Fence(**{**fence.__dict__, "faults": tuple(faults)})
+    return replace(fence, faults=tuple(faults))
 
 
 def _closing(lines: list[str], start: int, ticks: str) -> int | None:
@@ -369,7 +372,12 @@ def scan(text: str, first_line: int = 1) -> tuple[list[Fence], list[Fault]]:
             at = end + 1
             continue
         if _ON_LIST_MARKER.match(lines[at]):
-            faults.append(Fault(first_line + at, "a fence cannot stand on the line of a list marker: give it a line of its own"))
+            faults.append(
+                Fault(
+                    first_line + at,
+                    "a fence cannot stand on the line of a list marker: give it a line of its own",
+                )
+            )
         opening = _OPENING.fullmatch(lines[at])
         if opening is None or ("`" in opening["info"] and opening["ticks"][0] == "`"):
             at += 1

@@ -113,7 +113,11 @@ def _docstrings(tree: ast.Module) -> Iterator[ast.Constant]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
             first = node.body[0]
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
                 yield first.value
 
 
@@ -132,7 +136,10 @@ def _files_twice(fences: list[Fence]) -> Iterator[Fault]:
         if fence.file:
             name = fence.file.casefold()  # Windows and macOS would keep one of Worker.py and worker.py
             if name in seen:
-                yield Fault(fence.line, f"{fence.file!r} is already the file on line {seen[name]}; choose another name")
+                yield Fault(
+                    fence.line,
+                    f"{fence.file!r} is already the file on line {seen[name]}; choose another name",
+                )
             seen.setdefault(name, fence.line)
 
 

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import pytest
 
@@ -20,6 +20,14 @@ from offloop.testing.tally import EXCUSED, EXECUTED, FAILED, NOT_HERE, UNACCOUNT
 __all__ = ("Accounts", "not_here")
 
 _SKIPPED_FOLDERS = {"node_modules", "__pycache__"}
+
+
+class Writer(Protocol):
+    """The part of pytest's terminal writer that is used; the class itself has no public name."""
+
+    def line(self, s: str = "", **markup: bool) -> None:
+        """Write *s* and end the line."""
+        ...
 
 
 def not_here(fence: Fence) -> str:
@@ -99,7 +107,9 @@ class Accounts:
             source = "\n" * fence.line + fence.content
             for spans, state in zip(dead_statements(source, ran), ("dead", NOT_HERE), strict=True):
                 for first, last in spans:
-                    yield Block(name, first, state, f"lines {first}-{last}" if last > first else f"line {first}")
+                    yield Block(
+                        name, first, state, f"lines {first}-{last}" if last > first else f"line {first}"
+                    )
 
     def faults(self) -> list[Block]:
         """What fails the run; a run of chosen blocks only reports."""
@@ -113,7 +123,7 @@ class Accounts:
         faults = {(page.path, fault.line) for page in self.pages.values() for fault in page.faults}
         return blocks if self.outcomes else [b for b in blocks if (self.root / b.page, b.line) in faults]
 
-    def report(self, writer: Any, fixed: list[str]) -> None:
+    def report(self, writer: Writer, fixed: list[str]) -> None:
         """Print the details, and the tally line last."""
         if not self.tally.blocks:
             return
@@ -144,7 +154,11 @@ def _pages_below(argument: Path) -> Iterator[Path]:
             yield argument
         return
     for folder, names, files in os.walk(argument):
-        names[:] = [n for n in names if not n.startswith(".") and n not in _SKIPPED_FOLDERS and not _is_environment(folder, n)]
+        names[:] = [
+            n
+            for n in names
+            if not n.startswith(".") and n not in _SKIPPED_FOLDERS and not _is_environment(folder, n)
+        ]
         yield from (Path(folder, file) for file in files if file.endswith(".md"))
 
 

@@ -12,7 +12,7 @@ import secrets
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import TextIO
 
 __all__ = ("Captured", "capture")
@@ -29,7 +29,7 @@ class Captured:
 
 
 @contextlib.contextmanager
-def capture() -> Iterator[Captured]:
+def capture() -> Generator[Captured]:
     """Collect standard output and standard error, in the order of writing, while the block runs."""
     captured = Captured()
     _flush()

@@ -24,7 +24,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Set
+from collections.abc import Awaitable, Callable, Generator, Iterable, Set
 from dataclasses import dataclass, field, replace
 
 __all__ = ("Census", "LeftBehind", "census", "end_processes", "left_behind", "marked")
@@ -124,7 +124,7 @@ if sys.platform == "win32":
         """A job without limits that holds this process, and so all it will ever start, orphans too."""
         global _job
         if _job is None:
-            job = _kernel32.CreateJobObjectW(None, None)
+            job: int | None = _kernel32.CreateJobObjectW(None, None)
             if not job or not _kernel32.AssignProcessToJobObject(job, _kernel32.GetCurrentProcess()):
                 raise ctypes.WinError(ctypes.get_last_error())
             _job = job
@@ -133,7 +133,9 @@ if sys.platform == "win32":
     def _processes() -> frozenset[Process]:
         found = _ProcessIds()
         size = ctypes.sizeof(found)
-        if not _kernel32.QueryInformationJobObject(_own_job(), _PROCESS_ID_LIST, ctypes.byref(found), size, None):
+        if not _kernel32.QueryInformationJobObject(
+            _own_job(), _PROCESS_ID_LIST, ctypes.byref(found), size, None
+        ):
             raise ctypes.WinError(ctypes.get_last_error())
         return frozenset(Process(pid) for pid in found.ids[: found.listed] if pid != os.getpid())
 
@@ -235,7 +237,7 @@ else:
 
 
 @contextlib.contextmanager
-def marked() -> Iterator[None]:
+def marked() -> Generator[None]:
     """Give this process's children a mark in their environment, by which orphans are found on Linux."""
     before = os.environ.get(_MARK)
     if before is None:
@@ -371,7 +373,9 @@ async def left_behind(call: Callable[..., Awaitable[object]], *args: object) -> 
     )
 
 
-async def end_tasks(tasks: Iterable[asyncio.Task[object]], grace_s: float = 0.05) -> set[asyncio.Task[object]]:
+async def end_tasks(
+    tasks: Iterable[asyncio.Task[object]], grace_s: float = 0.05
+) -> set[asyncio.Task[object]]:
     """Give *tasks* a moment, cancel those still there and return them."""
     pending = set(tasks)
     if pending:

@@ -71,9 +71,13 @@ def run_console(page: Page, fence: Fence) -> tuple[list[str], set[int], str]:
             if code is not None and code != expected_code:
                 wrong.append(f"exit code {code}, documented {expected_code}\n{output.rstrip()}")
             elif code is not None and not matches(command.expected, output):
-                wrong.append(f"output differs; --fix-output rewrites it\n{difference(command.expected, output)}")
+                wrong.append(
+                    f"output differs; --fix-output rewrites it\n{difference(command.expected, output)}"
+                )
             found += [f"`{command.text}` (line {command.line}): {text}" for text in wrong]
-            real.append(_shown(fence, command) + (command.expected if matches(command.expected, output) else output))
+            real.append(
+                _shown(fence, command) + (command.expected if matches(command.expected, output) else output)
+            )
     ran: set[int] = set()
     for file in page.files_until(fence):
         ran |= {file.line + line for line in lines.by_file.get(os.path.join(folder, file.file or ""), ())}

@@ -16,6 +16,8 @@ __all__ = ("DEFAULT_HOLD_S", "Observed", "complaints")
 DEFAULT_HOLD_S = 0.25
 """A block without `data-blocks-loop` may hold a loop for at most so many seconds at a time."""
 
+_NOTHING = Census(frozenset(), frozenset(), frozenset())
+
 # What goes with a process that is left behind: its pipes, and the thread that waits for it.
 _TOGETHER = {"process": {"process", "fd", "thread"}}
 
@@ -29,7 +31,7 @@ class Observed:
     output: str = ""
     longest_hold_s: float = 0.0
     tasks: list[str] = field(default_factory=list[str])
-    left: Census = Census(frozenset(), frozenset(), frozenset())
+    left: Census = _NOTHING
     unseen: list[str] = field(default_factory=list[str])
     timed_out_s: float | None = None
 
@@ -47,7 +49,9 @@ def allowed_kinds(fence: Fence) -> set[str]:
 def complaints(fence: Fence, seen: Observed, expected: Fence | None) -> list[str]:
     """How the run differs from the contract; empty when the block kept it."""
     if seen.timed_out_s is not None:
-        return [f"was still running after {seen.timed_out_s:g} s and was ended; data-timeout sets another limit"]
+        return [
+            f"was still running after {seen.timed_out_s:g} s and was ended; data-timeout sets another limit"
+        ]
     found = [*_raised(fence, seen), *_left(fence, seen), *_held(fence, seen)]
     found += [f"an error that nobody saw: {error}" for error in seen.unseen]
     if expected is not None and not matches(expected.content, seen.output):

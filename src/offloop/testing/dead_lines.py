@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -41,7 +41,7 @@ class Lines:
 
 
 @contextlib.contextmanager
-def recorded_lines(page: str, folder: str) -> Iterator[Lines]:
+def recorded_lines(page: str, folder: str) -> Generator[Lines]:
     """Record the lines of code whose file name is *page* or lies in *folder*."""
     lines = Lines()
     record = _by_monitoring if sys.version_info >= (3, 12) else _by_settrace
@@ -50,7 +50,7 @@ def recorded_lines(page: str, folder: str) -> Iterator[Lines]:
 
 
 @contextlib.contextmanager
-def _by_settrace(lines: Lines, page: str, folder: str) -> Iterator[None]:
+def _by_settrace(lines: Lines, page: str, folder: str) -> Generator[None]:
     def local(frame: FrameType, event: str, argument: object) -> Any:
         if event == "line":
             lines.add(frame.f_code.co_filename, frame.f_lineno)
@@ -63,18 +63,18 @@ def _by_settrace(lines: Lines, page: str, folder: str) -> Iterator[None]:
             return local
         return None
 
-    before = sys.gettrace()
+    before, before_in_threads = sys.gettrace(), threading.gettrace()
     sys.settrace(start)
     threading.settrace(start)
     try:
         yield
     finally:
         sys.settrace(before)
-        threading.settrace(before)  # pyright: ignore[reportArgumentType]
+        threading.settrace(before_in_threads)
 
 
 @contextlib.contextmanager
-def _by_monitoring(lines: Lines, page: str, folder: str) -> Iterator[None]:
+def _by_monitoring(lines: Lines, page: str, folder: str) -> Generator[None]:
     if sys.version_info < (3, 12):  # only for the type checker: recorded_lines() has chosen
         raise NotImplementedError
     monitoring = sys.monitoring
@@ -109,7 +109,7 @@ def _by_monitoring(lines: Lines, page: str, folder: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _from_children(lines: Lines, folder: str) -> Iterator[None]:
+def _from_children(lines: Lines, folder: str) -> Generator[None]:
     """Python programs started meanwhile find our `sitecustomize`, which reports the lines they run."""
     with tempfile.TemporaryDirectory(prefix="offloop-lines-", ignore_cleanup_errors=True) as reports:
         paths = [str(Path(__file__).parent / "child_lines"), os.environ.get("PYTHONPATH", "")]
@@ -150,14 +150,26 @@ def dead_statements(source: str, ran: set[int]) -> tuple[list[tuple[int, int]], 
 
 
 def _visit(
-    body: list[Any], ran: set[int], dead: list[tuple[int, int]], elsewhere: list[tuple[int, int]], conditional: bool
+    body: list[Any],
+    ran: set[int],
+    dead: list[tuple[int, int]],
+    elsewhere: list[tuple[int, int]],
+    conditional: bool,
 ) -> None:
     for node in body:
         if _has_no_code(node):
             continue
-        parts = [part for name in ("body", "orelse", "finalbody", "handlers", "cases") for part in getattr(node, name, ())]
-        first = min((d.lineno for d in getattr(node, "decorator_list", ())), default=getattr(node, "lineno", 0))
-        head_end = min((_first_line(part) for part in parts), default=getattr(node, "end_lineno", first) + 1) - 1
+        parts = [
+            part
+            for name in ("body", "orelse", "finalbody", "handlers", "cases")
+            for part in getattr(node, name, ())
+        ]
+        first = min(
+            (d.lineno for d in getattr(node, "decorator_list", ())), default=getattr(node, "lineno", 0)
+        )
+        head_end = (
+            min((_first_line(part) for part in parts), default=getattr(node, "end_lineno", first) + 1) - 1
+        )
         head = range(first, max(head_end, first) + 1) if first else range(0)
         inner = conditional or _is_conditional(node)
         if first and not ran.intersection(head) and not isinstance(node, ast.Try):

@@ -24,7 +24,9 @@ class Fix:
 
 def matches(expected: str, actual: str) -> bool:
     """Whether they are equal; `...` in *expected* stands for any text (doctest's ELLIPSIS)."""
-    return doctest.OutputChecker().check_output(_ended(expected), _ended(actual), doctest.ELLIPSIS | doctest.DONT_ACCEPT_TRUE_FOR_1)
+    return doctest.OutputChecker().check_output(
+        _ended(expected), _ended(actual), doctest.ELLIPSIS | doctest.DONT_ACCEPT_TRUE_FOR_1
+    )
 
 
 def _ended(text: str) -> str:

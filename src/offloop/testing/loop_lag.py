@@ -14,8 +14,8 @@ import functools
 import threading
 import time
 from asyncio import base_events, proactor_events, selector_events
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, cast
 
 __all__ = ("LoopLag", "loop_lag", "loop_lag_s")
 
@@ -94,7 +94,7 @@ def _restore() -> None:
 
 
 @contextlib.contextmanager
-def loop_lag() -> Iterator[LoopLag]:
+def loop_lag() -> Generator[LoopLag]:
     """Measure every asyncio loop of this process, in any thread, while the block runs.
 
     Covers the loops that CPython ships. A loop that does its work in C (uvloop, winloop) is not
@@ -105,7 +105,7 @@ def loop_lag() -> Iterator[LoopLag]:
         if not _meters:
             _patch()
         _meters.append(meter)
-    on_loop = asyncio._get_running_loop() is not None  # pyright: ignore # the public name raises
+    on_loop = asyncio._get_running_loop() is not None  # the public name raises
     if on_loop:  # in the middle of an iteration: what it has held before is not ours
         _woke.at = time.perf_counter()
     try:
@@ -123,7 +123,7 @@ def loop_lag() -> Iterator[LoopLag]:
 
 
 @contextlib.contextmanager
-def _heartbeat(loop: asyncio.AbstractEventLoop) -> Iterator[LoopLag]:
+def _heartbeat(loop: asyncio.AbstractEventLoop) -> Generator[LoopLag]:
     """A timer every 5 ms: the only view into a loop without Python code."""
     meter = LoopLag()
     last = time.perf_counter()
@@ -162,17 +162,19 @@ class TrioHold:
 
 
 @contextlib.contextmanager
-def _trio_lag() -> Iterator[LoopLag]:
-    from trio import lowlevel  # only on trio, where it is loaded already
+def _trio_lag() -> Generator[LoopLag]:
+    from trio import abc, lowlevel  # only on trio, where it is loaded already
 
     meter = LoopLag()
-    instrument = TrioHold(meter)
-    lowlevel.add_instrument(instrument)  # pyright: ignore[reportArgumentType]
+    hold = TrioHold(meter)
+    # trio takes whatever has some of the methods; the base class would need trio on every import.
+    instrument = cast("abc.Instrument", hold)
+    lowlevel.add_instrument(instrument)
     try:
         yield meter
     finally:
-        meter.held(time.perf_counter() - instrument.woke)
-        lowlevel.remove_instrument(instrument)  # pyright: ignore[reportArgumentType]
+        meter.held(time.perf_counter() - hold.woke)
+        lowlevel.remove_instrument(instrument)
 
 
 def _running_loop_lag() -> contextlib.AbstractContextManager[LoopLag]:

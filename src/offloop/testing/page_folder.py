@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from offloop.guide.fences import Fence
@@ -29,7 +29,7 @@ def write_files(page: Page, fence: Fence, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def on_page(page: Page, fence: Fence) -> Iterator[str]:
+def on_page(page: Page, fence: Fence) -> Generator[str]:
     """Run in a fresh folder that holds the page's files and is first on the import path.
 
     Blocks share nothing: the folder, the modules imported from it, the environment, the working
@@ -51,7 +51,7 @@ def on_page(page: Page, fence: Fence) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _restored() -> Iterator[None]:
+def _restored() -> Generator[None]:
     here, path, environment = os.getcwd(), list(sys.path), dict(os.environ)
     level, handlers = logging.root.level, list(logging.root.handlers)
     signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -10,19 +10,25 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import pytest
 
 try:
     from pytest_markdown_docs.definitions import FenceTestDefinition
-    from pytest_markdown_docs.plugin import MarkdownDocstringCodeModule, MarkdownInlinePythonItem, MarkdownTextFile
+    from pytest_markdown_docs.plugin import (
+        MarkdownDocstringCodeModule,
+        MarkdownInlinePythonItem,
+        MarkdownTextFile,
+    )
 except ImportError as error:
-    raise pytest.UsageError(f"-p offloop.testing needs {error.name}: pip install 'offloop[testing]'") from error
+    raise pytest.UsageError(
+        f"-p offloop.testing needs {error.name}: pip install 'offloop[testing]'"
+    ) from error
 
 from offloop.guide.fences import Fence, nearest, scan
 from offloop.guide.pages import Page
@@ -33,18 +39,27 @@ from offloop.testing.renderer import disagreements, site_renderer
 from offloop.testing.tally import NOT_HERE
 
 _PROPERTY = "offloop"
+_NodeT = TypeVar("_NodeT", bound=pytest.Collector | pytest.Item)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--fix-output` and `--tally`."""
     group = parser.getgroup("offloop", "pages as tests (offloop.testing)")
-    group.addoption("--fix-output", action="store_true", help="rewrite the outputs on the pages that differ from the real ones")
+    group.addoption(
+        "--fix-output",
+        action="store_true",
+        help="rewrite the outputs on the pages that differ from the real ones",
+    )
     group.addoption("--tally", metavar="FILE", type=Path, help="write what became of every block, as JSON")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    """Switch pytest-markdown-docs on, in the syntax that our scanner writes for it."""
     if not config.pluginmanager.hasplugin("pytest_markdown_docs"):
-        raise pytest.UsageError("-p offloop.testing needs the plugin pytest_markdown_docs, which is switched off")
+        raise pytest.UsageError(
+            "-p offloop.testing needs the plugin pytest_markdown_docs, which is switched off"
+        )
     config.option.markdowndocs = True
     config.option.markdowndocs_syntax = "superfences"
     runners.state.config = config
@@ -55,6 +70,7 @@ _accounts = pytest.StashKey[Accounts]()
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
+    """Why pages are not compared with the site, if they are not."""
     _, reason = site_renderer(config.rootpath / "mkdocs.yml")
     return f"offloop: the renderer guard is off: {reason}" if reason else None
 
@@ -68,7 +84,9 @@ class _Scanner:
     def parse(self, text: str) -> list[SimpleNamespace]:
         fences, _ = scan(text)
         return [
-            SimpleNamespace(type="fence", map=[f.line - 1, f.end], content=f.content, info=_info(f)) for f in fences if f.runs
+            SimpleNamespace(type="fence", map=[f.line - 1, f.end], content=f.content, info=_info(f))
+            for f in fences
+            if f.runs
         ]
 
 
@@ -80,13 +98,20 @@ def _info(fence: Fence) -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_markdown_docs_markdown_it() -> _Scanner:
+    """Our scanner, where the stock plugin would use a Markdown parser."""
     return _Scanner()
+
+
+def _node(kind: type[_NodeT], parent: pytest.Collector, **given: object) -> _NodeT:
+    """What pytest's `from_parent` makes, whose own keywords have no types."""
+    return cast("Any", kind).from_parent(parent, **given)
 
 
 class Docstrings(pytest.Module):
     """The blocks in a module's docstrings. The module is read, never imported: an example imports what it shows."""
 
-    def collect(self) -> Iterator[MarkdownInlinePythonItem]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def collect(self) -> Iterator[MarkdownInlinePythonItem]:
+        """One item for each block, with the lines of the module."""
         for number, fence in enumerate((f for f in runners.page_of(self.path).fences if f.runs), 1):
             test = FenceTestDefinition(
                 "\n" * fence.line + fence.content,
@@ -96,23 +121,27 @@ class Docstrings(pytest.Module):
                 "PythonBlock" if fence.language == "python" else "ConsoleBlock",
             )
             name = f"[CodeFence#{number}][line:{fence.line}]"
-            yield MarkdownInlinePythonItem.from_parent(self, name=name, test_definition=test)
+            yield _node(MarkdownInlinePythonItem, self, name=name, test_definition=test)
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Iterator[None]:
+def pytest_collect_file(
+    file_path: Path, parent: pytest.Collector
+) -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
     """Put our collector of docstrings in the place of the stock one, which imports every `.py` it meets."""
-    found: list[Any] = yield
+    found = yield
     kept = [node for node in found if not isinstance(node, MarkdownDocstringCodeModule)]
     if len(kept) < len(found):
         page = runners.page_of(file_path)
         if any(fence.runs for fence in page.fences) or page.faults:
-            kept.append(Docstrings.from_parent(parent, path=file_path))
+            kept.append(_node(Docstrings, parent, path=file_path))
     return kept
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """A page with a fault is not collected: the error names every fault with its line."""
     if not isinstance(collector, MarkdownTextFile | Docstrings):
         return (yield)
@@ -121,7 +150,9 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
     collect = collector.collect
 
     def checked() -> list[Any]:
-        faults = [f"{_where(collector.config, page.path)}:{fault.line}: {fault.text}" for fault in page.faults]
+        faults = [
+            f"{_where(collector.config, page.path)}:{fault.line}: {fault.text}" for fault in page.faults
+        ]
         if faults:
             raise collector.CollectError("\n".join(faults))
         items: list[Any] = list(collect())
@@ -129,10 +160,10 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
         if faults:
             raise collector.CollectError("\n".join(faults))
         if isinstance(collector, MarkdownTextFile) and page.fences:
-            items.append(RendererAgrees.from_parent(collector, name="renderer-agrees"))
+            items.append(_node(RendererAgrees, collector, name="renderer-agrees"))
         return items
 
-    collector.collect = checked  # pyright: ignore
+    cast("Any", collector).collect = checked  # a method of this one collector, until its report is made
     return (yield)
 
 
@@ -144,9 +175,9 @@ def _where(config: pytest.Config, path: Path) -> str:
 _CAPTURES = ("capsys", "capfd", "capsysbinary", "capfdbinary", "capteesys")
 
 
-def _fixture_faults(item: pytest.Item, page: Page) -> Iterator[str]:
-    line = item.test_definition.start_line  # pyright: ignore
-    manager: Any = item.session._fixturemanager  # pyright: ignore # the only list of fixtures there is
+def _fixture_faults(item: MarkdownInlinePythonItem, page: Page) -> Iterator[str]:
+    line = item.test_definition.start_line
+    manager = cast("Any", item.session)._fixturemanager  # private, and the only list of fixtures there is
     for name in page.at(line).fixtures:
         where = f"{_where(item.config, page.path)}:{line}"
         definitions = manager.getfixturedefs(name, item)
@@ -168,23 +199,29 @@ class RendererAgrees(pytest.Item):
     """One page, rendered: the site shows exactly the blocks that were collected."""
 
     def runtest(self) -> None:
+        """Render the page and compare; BlockFailed if they differ, skipped if there is no site."""
         renderer, reason = site_renderer(self.config.rootpath / "mkdocs.yml")
         if renderer is None:
             pytest.skip(f"the renderer guard is off: {reason}")
         found = disagreements(runners.page_of(self.path), renderer)
         if found:
-            raise runners.BlockFailed("\n".join(f"{_where(self.config, self.path)}: {text}" for text in found))
+            raise runners.BlockFailed(
+                "\n".join(f"{_where(self.config, self.path)}: {text}" for text in found)
+            )
 
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> str:  # pyright: ignore
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:
+        """The differences alone, or pytest's text for what is not ours."""
         if isinstance(excinfo.value, runners.BlockFailed):
             return str(excinfo.value)
         return str(super().repr_failure(excinfo))
 
     def reportinfo(self) -> tuple[Path, int, str]:
+        """Where the report says that this item stands: at the top of the page."""
         return self.path, 0, self.name
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip blocks that are excused, or cannot run on this system, each with its reason."""
     for item in items:
         if isinstance(item, MarkdownInlinePythonItem):
             fence = runners.page_of(item.path).at(item.test_definition.start_line)
@@ -195,6 +232,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:
+    """Note that only some blocks were chosen: such a run cannot fail for the others."""
     if items:
         items[0].config.stash[_accounts].deselected = True
 
@@ -204,12 +242,15 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Put off making pytest-asyncio's loop until a block uses it."""
     if isinstance(item, MarkdownInlinePythonItem):
-        item.fixture_request = runners.OnDemand(item.fixture_request)
+        item.fixture_request = cast(
+            "Any", runners.OnDemand(item.fixture_request)
+        )  # it stands in for a request
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """What the runner found out travels with the report, so that it arrives under pytest-xdist too."""
     if not isinstance(item, MarkdownInlinePythonItem):
         return (yield)
@@ -232,6 +273,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Enter into the accounts what a report says of its block; workers leave that to the main process."""
     accounts = _current.get("accounts")
     if accounts is None:
         return
@@ -246,12 +288,13 @@ _current: dict[str, Accounts] = {}
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
+    """Open the accounts, in the main process only."""
     if not hasattr(session.config, "workerinput"):
         _current["accounts"] = session.config.stash[_accounts]
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, object]:
     """Judge before pytest prints its last line; print ours below it."""
     config = session.config
     accounts = _current.pop("accounts", None)

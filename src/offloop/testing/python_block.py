@@ -16,12 +16,13 @@ import threading
 import traceback
 import types
 import warnings
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
+import pytest
 from _pytest.assertion.rewrite import rewrite_asserts
 
 from offloop.guide.fences import Fence
@@ -56,7 +57,7 @@ def backend_problem(backend: str) -> str:
 class AsyncRunner(Protocol):
     """The part of `asyncio.Runner` that is used; pytest-asyncio's has it too."""
 
-    def run(self, coro: Coroutine[Any, Any, Any], /) -> Any:
+    def run(self, coro: Coroutine[Any, Any, object], /) -> object:
         """Run *coro* to its end on the runner's loop."""
         ...
 
@@ -66,7 +67,7 @@ def run_python(
     fence: Fence,
     names: Mapping[str, object],
     fixtures_runner: AsyncRunner | None = None,
-    config: Any = None,
+    config: pytest.Config | None = None,
 ) -> tuple[Observed, set[int]]:
     """Run *fence* with *names* as its globals; return what was seen and the lines of the page that ran.
 
@@ -113,7 +114,7 @@ def _give_way_to_interrupt(fence: Fence, seen: Observed) -> None:
 
 
 @contextlib.contextmanager
-def _module_in_place(module: types.ModuleType) -> Iterator[None]:
+def _module_in_place(module: types.ModuleType) -> Generator[None]:
     """dataclasses, pickle and get_type_hints look a class's module up in sys.modules."""
     before = sys.modules.get("fence")
     sys.modules["fence"] = module
@@ -139,7 +140,7 @@ class _Block:
     ended: Callable[[], None]
     """To be called when the block's own code is over, so that the time limit spares the cleaning up."""
 
-    def run(self, fixtures_runner: AsyncRunner | None, config: Any) -> None:
+    def run(self, fixtures_runner: AsyncRunner | None, config: pytest.Config | None) -> None:
         fence = self.fence
         if config is not None:
             # A failed assert in a file of the page explains itself too.
@@ -165,7 +166,7 @@ class _Block:
             with asyncio.Runner() as runner:
                 runner.run(self.on_own_loop(lambda: eval(code, names)))
 
-    def compiled(self, config: Any) -> types.CodeType:
+    def compiled(self, config: pytest.Config | None) -> types.CodeType:
         """Compile with the page's own line numbers, and with asserts that explain themselves."""
         source = "\n" * self.fence.line + self.fence.content
         path = str(self.page.path)
@@ -201,7 +202,7 @@ class _Block:
             loop.set_default_executor(ThreadPoolExecutor(1))
 
     def on_backend(self, backend: str, block: _Code) -> None:
-        import anyio
+        import anyio.lowlevel
 
         meter = loop_lag.LoopLag()
         options: dict[str, Any] = {"instruments": [loop_lag.TrioHold(meter)]} if backend == "trio" else {}
@@ -209,7 +210,7 @@ class _Block:
         async def main() -> None:
             ours = {task.id for task in anyio.get_running_tasks()}
             await block()
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             self.seen.tasks += sorted(str(t.name) for t in anyio.get_running_tasks() if t.id not in ours)
 
         try:
@@ -227,7 +228,7 @@ def _describe_task(task: asyncio.Task[object]) -> str:
 
 
 @contextlib.contextmanager
-def _unseen_errors(seen: Observed, fence: Fence) -> Iterator[None]:
+def _unseen_errors(seen: Observed, fence: Fence) -> Generator[None]:
     """Note errors that Python only prints: in a thread, in a finaliser, in a task that nobody asked."""
     leaking = fence.key("leaks") is not None
 
@@ -281,7 +282,7 @@ def _let_go(page: Page, folder: str, seen: Observed) -> None:
         each.__traceback__ = None
         pending += [e for e in (each.__cause__, each.__context__) if e is not None]
         if isinstance(each, BaseExceptionGroup):
-            pending += each.exceptions  # pyright: ignore[reportUnknownMemberType]
+            pending += cast("BaseExceptionGroup[BaseException]", each).exceptions
 
 
 def _own_traceback(error: BaseException, page: Page, folder: str) -> str:
@@ -308,7 +309,7 @@ def _forget(module: types.ModuleType, seen: Observed) -> None:
         if seen.left_kinds() or seen.raised is not None:
             warnings.simplefilter("ignore", ResourceWarning)
         module.__dict__.clear()
-        subprocess._cleanup()  # pyright: ignore # reaps children whose Popen is gone
+        cast("Any", subprocess)._cleanup()  # reaps children whose Popen is gone; not in the typed interface
         gc.collect()
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import pytest
-from pytest_markdown_docs import _runners  # pyright: ignore # the registry has no public name; the version is pinned
+from pytest_markdown_docs import _runners  # the registry has no public name; the version is pinned
 from pytest_markdown_docs.definitions import FenceTestDefinition
 
 from offloop.guide.fences import Fence
@@ -15,7 +16,7 @@ from offloop.testing.console_block import run_console
 from offloop.testing.contract import complaints
 from offloop.testing.expected_output import Fix, matches
 from offloop.testing.hanging_block import run_hanging
-from offloop.testing.python_block import run_python
+from offloop.testing.python_block import AsyncRunner, run_python
 
 __all__ = ("BlockFailed", "ConsoleBlock", "OnDemand", "PythonBlock", "page_of", "state")
 
@@ -53,29 +54,38 @@ class OnDemand:
     The stock plugin asks for it before every block, which costs a loop each, synchronous ones too.
     """
 
-    def __init__(self, request: Any) -> None:
+    def __init__(self, request: pytest.FixtureRequest) -> None:
         self._request = request
 
-    def getfixturevalue(self, name: str) -> Any:
+    def getfixturevalue(self, name: str) -> object:
         """The fixture's value; for the loop's runner something that gets it when it is used."""
         if name != "_function_scoped_runner":
             return self._request.getfixturevalue(name)
         return _FixturesRunner(self._request)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._request, name)
 
 
 class _FixturesRunner:
-    def __init__(self, request: Any) -> None:
+    def __init__(self, request: pytest.FixtureRequest) -> None:
         self._request = request
 
-    def run(self, coro: Any) -> Any:
+    def run(self, coro: Coroutine[Any, Any, object]) -> object:
         return self._request.getfixturevalue("_function_scoped_runner").run(coro)
 
 
-class _Base(_runners._Runner):  # pyright: ignore
-    def repr_failure(self, test: FenceTestDefinition, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> str:
+_Style: TypeAlias = Literal["long", "short", "line", "no", "native", "value", "auto"]
+
+
+class _Base(_runners._Runner):  # pyright: ignore[reportPrivateUsage] - the only base class there is
+    # The base has no types, so a checker takes its missing body for None.
+    def repr_failure(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        test: FenceTestDefinition,
+        excinfo: pytest.ExceptionInfo[BaseException],
+        style: _Style | None = None,
+    ) -> str:
         """Our own text, or pytest's for what is not ours."""
         if isinstance(excinfo.value, BlockFailed):
             return str(excinfo.value)
@@ -86,8 +96,14 @@ def _fail(page: Page, fence: Fence, found: list[str], output: str) -> None:
     if not found:
         return
     name = fence.file or (f"#{fence.id}" if fence.id else f"{fence.language} block")
-    numbered = "".join(f"{n:>5}  {line}\n" for n, line in enumerate(fence.content.splitlines(), fence.line + 1))
-    parts = [f"{page.path}:{fence.line}: this {name}" if name.endswith("block") else f"{page.path}:{fence.line}: {name}"]
+    numbered = "".join(
+        f"{n:>5}  {line}\n" for n, line in enumerate(fence.content.splitlines(), fence.line + 1)
+    )
+    parts = [
+        f"{page.path}:{fence.line}: this {name}"
+        if name.endswith("block")
+        else f"{page.path}:{fence.line}: {name}"
+    ]
     parts += [f"  {text}" for text in found]
     parts += ["", numbered.rstrip()]
     if output.strip():
@@ -95,11 +111,13 @@ def _fail(page: Page, fence: Fence, found: list[str], output: str) -> None:
     raise BlockFailed("\n".join(parts))
 
 
-@_runners.register_runner(default=True)  # pyright: ignore
+@_runners.register_runner(default=True)
 class PythonBlock(_Base):
     """Runs a `python` block in this process, or in one of its own if it is documented to hang."""
 
-    def runtest(self, test: FenceTestDefinition, args: dict[str, Any], *, asyncio_runner: Any = None) -> None:
+    def runtest(
+        self, test: FenceTestDefinition, args: dict[str, object], *, asyncio_runner: AsyncRunner | None = None
+    ) -> None:
         """Run the block that stands where *test* says; BlockFailed if it did not keep its contract."""
         page = page_of(test.source_path)
         fence = page.at(test.start_line)
@@ -114,11 +132,13 @@ class PythonBlock(_Base):
         _fail(page, fence, complaints(fence, seen, shown), seen.output)
 
 
-@_runners.register_runner()  # pyright: ignore
+@_runners.register_runner()
 class ConsoleBlock(_Base):
     """Runs the commands of a `console` block."""
 
-    def runtest(self, test: FenceTestDefinition, args: dict[str, Any], *, asyncio_runner: Any = None) -> None:
+    def runtest(
+        self, test: FenceTestDefinition, args: dict[str, object], *, asyncio_runner: AsyncRunner | None = None
+    ) -> None:
         """Run the commands that stand where *test* says; BlockFailed if one differs from the page."""
         page = page_of(test.source_path)
         fence = page.at(test.start_line)

@@ -17,7 +17,13 @@ from pathlib import Path
 
 __all__ = ("Block", "Tally", "merge")
 
-EXECUTED, FAILED, EXCUSED, NOT_HERE, UNACCOUNTED = "executed", "failed", "excused", "not run here", "unaccounted"
+EXECUTED, FAILED, EXCUSED, NOT_HERE, UNACCOUNTED = (
+    "executed",
+    "failed",
+    "excused",
+    "not run here",
+    "unaccounted",
+)
 
 
 @dataclass
@@ -88,7 +94,11 @@ def merge(tallies: Iterable[Tally]) -> tuple[list[str], list[str]]:
             states.setdefault(block.where, {})[block.state] = block.reason
     faults = [_fault(where, seen) for where, seen in states.items()]
     dead_in = Counter(dead.where for run in runs for dead in run.dead)
-    faults += [f"{where}: never ran in any of {len(runs)} runs" for where, count in dead_in.items() if count == len(runs)]
+    faults += [
+        f"{where}: never ran in any of {len(runs)} runs"
+        for where, count in dead_in.items()
+        if count == len(runs)
+    ]
     return table, [fault for fault in faults if fault]
 
 

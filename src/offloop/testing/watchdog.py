@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from types import FrameType
 
 __all__ = ("DEFAULT_TIMEOUT_S", "TimeLimit", "time_limit")
@@ -29,7 +29,7 @@ class TimeLimit(BaseException):
 
 
 @contextlib.contextmanager
-def time_limit(seconds: float, kill_children: Callable[[], None]) -> Iterator[Callable[[], None]]:
+def time_limit(seconds: float, kill_children: Callable[[], None]) -> Generator[Callable[[], None]]:
     """Raise TimeLimit in the block after *seconds*; *kill_children* is called if that does not end it.
 
     What is yielded ends the limit early: from then on nothing is raised.
@@ -75,7 +75,9 @@ def _stop(number: int, frame: FrameType | None) -> None:
 if sys.platform != "win32":
 
     @contextlib.contextmanager
-    def _alarm(seconds: float, finished: threading.Event, kill_children: Callable[[], None]) -> Iterator[None]:
+    def _alarm(
+        seconds: float, finished: threading.Event, kill_children: Callable[[], None]
+    ) -> Generator[None]:
         """No thread until the time is up: one would draw warnings from `os.fork` inside a block."""
         steps: list[threading.Thread] = []
 
@@ -84,7 +86,10 @@ if sys.platform != "win32":
                 return
             if not steps:
                 thread = threading.Thread(
-                    target=_escalate, args=(0.0, finished, kill_children, None), name="offloop-watchdog", daemon=True
+                    target=_escalate,
+                    args=(0.0, finished, kill_children, None),
+                    name="offloop-watchdog",
+                    daemon=True,
                 )
                 steps.append(thread)
                 thread.start()

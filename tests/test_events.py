@@ -1,0 +1,92 @@
+"""Events: told in order, in the caller's context, and harmless whatever a callback does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import time
+
+import pytest
+
+from offloop import RunMode, SubprocessWrapper, events
+from tests.contract.children import exits, prints
+
+REQUEST = contextvars.ContextVar("request", default="none")
+MODES = pytest.mark.parametrize("mode", list(RunMode), ids=lambda mode: mode.value)
+
+
+def run_one(mode: RunMode, callback: events.Callback, *, argv: list[str] | None = None) -> None:
+    async def body() -> None:
+        unsubscribe = events.subscribe(callback)
+        try:
+            async with SubprocessWrapper(mode) as wrapper:
+                REQUEST.set("r1")
+                await wrapper.run(*(argv or prints(out=64)), check=False)
+            await asyncio.sleep(0.02)
+        finally:
+            unsubscribe()
+            unsubscribe()
+
+    asyncio.run(body())
+
+
+@MODES
+def test_events_in_order_and_context(mode: RunMode) -> None:
+    """Started, FirstOutput and Ended come in order, with the context variables of the caller."""
+    seen: list[events.Event] = []
+    contexts: list[str] = []
+
+    def callback(event: events.Event) -> None:
+        seen.append(event)
+        contexts.append(REQUEST.get())
+
+    run_one(mode, callback)
+    ended = seen[-1]
+
+    assert [type(event) for event in seen] == [events.Started, events.FirstOutput, events.Ended]
+    assert set(contexts) == {"r1"}
+    assert {event.mode for event in seen} == {mode.value}
+    assert isinstance(ended, events.Ended)
+    assert (ended.returncode, ended.timed_out) == (0, False)
+    assert seen[0].at <= seen[-1].at <= time.monotonic()
+
+
+@MODES
+def test_raising_callback_is_logged_and_harmless(mode: RunMode, caplog: pytest.LogCaptureFixture) -> None:
+    """A callback may raise whatever it likes."""
+
+    def callback(event: events.Event) -> None:
+        raise KeyboardInterrupt("from a callback")
+
+    run_one(mode, callback)
+
+    assert "raised on" in caplog.text
+
+
+def test_slow_callback_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """A callback that blocks its loop is named."""
+
+    def slow(event: events.Event) -> None:
+        if isinstance(event, events.Ended):
+            time.sleep(0.15)
+
+    with caplog.at_level(logging.WARNING):
+        run_one(RunMode.THREADED, slow, argv=exits(0))
+
+    assert "blocked its event loop" in caplog.text
+
+
+def test_same_callback_twice_ends_once_each() -> None:
+    """Each subscription ends by itself."""
+    seen: list[events.Event] = []
+    first, second = events.subscribe(seen.append), events.subscribe(seen.append)
+    first()
+    first()
+    event = events.Started(pid=1, argv=("x",), mode="async")
+    events.emit(event, contextvars.copy_context(), lambda call: False)
+    second()
+    events.emit(event, contextvars.copy_context(), lambda call: False)
+
+    assert seen == [event]
+    assert not events.is_watched()

@@ -1,0 +1,172 @@
+"""Output: the rules of a stream, without any process."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from offloop.output import HIGH_WATER, Stream
+
+
+class Pipe:
+    """Stands for the pipe of a process: counts how often it was let go on."""
+
+    def __init__(self, *, max_line_bytes: int = 100, buffer_bytes: int = 1000) -> None:
+        self.resumed = 0
+        self.cancelled = 0
+        self.stream = Stream(
+            max_line_bytes=max_line_bytes,
+            buffer_bytes=buffer_bytes,
+            resume=self._resume,
+            on_cancel=self._cancel,
+        )
+
+    def _resume(self) -> None:
+        self.resumed += 1
+
+    async def _cancel(self) -> None:
+        self.cancelled += 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_mixture_of_reads_gives_the_same_bytes(seed: int) -> None:
+    """Chunks of any size, read in any mixture of ways, come out as they went in."""
+    dice = random.Random(seed)
+    data = bytes(dice.choice(b"ab\n\r") for _ in range(3000))
+
+    async def body() -> bytes:
+        stream = Pipe(max_line_bytes=dice.randint(1, 50), buffer_bytes=1_000_000).stream
+        rest, got = data, b""
+        while rest:
+            size = dice.randint(1, 200)
+            stream.feed(rest[:size])
+            rest = rest[size:]
+        stream.end(complete=True)
+        while True:
+            if dice.random() < 0.5:
+                part = await stream.readline()
+            elif dice.random() < 0.5:
+                part = await stream.read(dice.randint(1, 300))
+            else:
+                # An iterator that is dropped after one line, whose end it does not tell.
+                before = stream.take_all()
+                stream._chunks.append(before)
+                stream._held = len(before)
+                async for _ in stream:
+                    break
+                after = stream.take_all()
+                part = before[: len(before) - len(after)]
+                stream._chunks.append(after)
+                stream._held = len(after)
+            if not part:
+                return got
+            got += part
+
+    assert asyncio.run(body()) == data
+
+
+def test_oldest_bytes_are_dropped_when_nobody_reads() -> None:
+    """Unread, the newest bytes stay, to the byte."""
+    pipe = Pipe(buffer_bytes=10)
+    for number in range(100):
+        assert not pipe.stream.feed(b"%02d" % number)
+
+    assert (pipe.stream.total_bytes, pipe.stream.dropped_bytes) == (200, 190)
+    assert pipe.stream.take_all() == b"9596979899"
+
+
+def test_reader_pauses_the_pipe_and_lets_it_go_on() -> None:
+    """Above the high-water mark the pipe is paused; reading what is held lets it go on, once."""
+
+    async def body() -> None:
+        pipe = Pipe()
+        lines = aiter(pipe.stream)
+        assert not pipe.stream.feed(b"x\n" * (HIGH_WATER // 2))
+        assert pipe.stream.feed(b"x\n")
+        assert await anext(lines) == b"x"
+        assert pipe.resumed == 1
+        del lines
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize("how", ["drop the iterator", "discard", "wait"])
+def test_paused_pipe_goes_on_when_nobody_reads_any_more(how: str) -> None:
+    """A paused pipe is let go on when its reader leaves."""
+
+    async def body() -> None:
+        pipe = Pipe()
+        pipe.stream.feed(b"x\n")
+        lines = aiter(pipe.stream)
+        if how == "wait":
+            del lines
+            await pipe.stream.readline()
+        assert pipe.stream.feed(b"x" * (HIGH_WATER + 1))
+        match how:
+            case "drop the iterator":
+                del lines
+            case "discard":
+                pipe.stream.discard()
+            case _:
+                pipe.stream.begin_drain()
+
+        assert pipe.resumed == 1
+        assert not pipe.stream.feed(b"y" * HIGH_WATER)
+
+    asyncio.run(body())
+
+
+def test_cancelled_reader_tells_its_process() -> None:
+    """A reader that is cancelled while it waits tells so; the stream can be read on."""
+
+    async def body() -> None:
+        pipe = Pipe()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(pipe.stream.readline(), 0.01)
+        pipe.stream.feed(b"later\n")
+
+        assert pipe.cancelled == 1
+        assert await pipe.stream.readline() == b"later\n"
+
+    asyncio.run(body())
+
+
+def test_character_split_between_pieces_is_decoded() -> None:
+    """A character of several bytes at the edge of a piece, or of a chunk, stays whole."""
+
+    async def body() -> str:
+        pipe = Pipe(max_line_bytes=3)
+        data = "\u20ac\xe4\u20ac\u20ac".encode()
+        for byte in data:
+            pipe.stream.feed(bytes([byte]))
+        pipe.stream.feed(b"\r\n")
+        pipe.stream.end(complete=True)
+        return "".join([piece async for piece in pipe.stream.text_lines()])
+
+    assert asyncio.run(body()) == "\u20ac\xe4\u20ac\u20ac"
+
+
+def test_half_a_character_does_not_leak_into_the_next_line() -> None:
+    """A line that ends inside of a character ends with a replacement character."""
+
+    async def body() -> list[str]:
+        pipe = Pipe()
+        pipe.stream.feed(b"a\xe2\x82\nb\n")
+        pipe.stream.end(complete=True)
+        return [line async for line in pipe.stream.text_lines()]
+
+    assert asyncio.run(body()) == ["a\ufffd", "b"]
+
+
+def test_lone_carriage_return_belongs_to_the_line() -> None:
+    """Only a \\r before the \\n is part of the line end."""
+
+    async def body() -> list[bytes]:
+        pipe = Pipe()
+        pipe.stream.feed(b"10%\r20%\r\nlast\r")
+        pipe.stream.end(complete=True)
+        return [line async for line in pipe.stream]
+
+    assert asyncio.run(body()) == [b"10%\r20%", b"last\r"]
