@@ -39,7 +39,7 @@ def test_loop_without_processes_fails_as_on_windows() -> None:
 
     with contextlib.closing(loops.selector_loop_without_processes()) as loop:
         assert not loops.can_start_processes(loop)
-        with pytest.raises(NotImplementedError, match="^$"):
+        with pytest.raises(NotImplementedError, match=r"^$"):
             loop.run_until_complete(start())
 
 
