@@ -61,7 +61,10 @@ def test_the_sdist_is_enough_to_build_the_wheel(tmp_path: Path) -> None:
     [path] = builders.SdistBuilder(str(ROOT)).build(directory=str(tmp_path))
     with tarfile.open(path) as sdist:
         # The first releases of 3.11 have no filters, and the later ones ask for one.
-        sdist.extractall(tmp_path, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+        if hasattr(tarfile, "data_filter"):
+            sdist.extractall(tmp_path, filter="data")
+        else:
+            sdist.extractall(tmp_path)
 
     assert _wheel(tmp_path / Path(path).name.removesuffix(".tar.gz"), tmp_path) == _wheel(ROOT, tmp_path)
 

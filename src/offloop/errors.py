@@ -135,7 +135,7 @@ class ModuleExecutionError(OffloopError):
         stderr: bytes,
         duration_s: float,
     ) -> None:
-        self.argv = tuple(argv)
+        self.argv: tuple[str, ...] = tuple(argv)
         self.pid = pid
         self.returncode = returncode
         self.stdout = stdout
@@ -211,9 +211,9 @@ class _StartError(OffloopError, OSError):
 
     def __init__(self, problem: str, next_step: str, *, argv: Sequence[str], number: int, name: str) -> None:
         super().__init__(problem, next_step)
-        self.argv = tuple(argv)
-        self.errno = number
-        self.filename = name
+        self.argv: tuple[str, ...] = tuple(argv)
+        self.errno: int | None = number
+        self.filename: str = name
 
 
 class CommandNotFoundError(_StartError, FileNotFoundError):
@@ -289,8 +289,8 @@ class ArgumentTooLongError(_StartError):
 
     def __init__(self, argv: Sequence[str]) -> None:
         lengths = [len(word.encode("utf-8", "surrogatepass")) for word in argv]
-        self.longest = max(lengths)
-        self.total = sum(lengths) + len(lengths)
+        self.longest: int = max(lengths)
+        self.total: int = sum(lengths) + len(lengths)
         super().__init__(
             f"Cannot start {argv[0]!r}: its arguments are too long ({self.total} bytes, the longest "
             f"{self.longest}). Linux takes 131071 bytes in one argument, Windows 32767 characters in all.",
@@ -312,7 +312,7 @@ class UnsafeCommandError(OffloopError, ValueError):
     """
 
     def __init__(self, argv: Sequence[str], *, problem: str, next_step: str) -> None:
-        self.argv = tuple(argv)
+        self.argv: tuple[str, ...] = tuple(argv)
         super().__init__(f"Refused to start {shown(argv)}: {problem}.", next_step)
 
 
@@ -349,7 +349,7 @@ class SettingsError(OffloopError, ValueError):
 
     def __init__(self, name: str, value: object, *, allowed: str) -> None:
         self.name = name
-        self.value = str(value)
+        self.value: str = str(value)
         self.allowed = allowed
         super().__init__(f"{name} is {value!r}.", f"Allowed: {allowed}.")
 

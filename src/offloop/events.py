@@ -29,7 +29,7 @@ __all__ = (
     "subscribe",
 )
 
-log = logging.getLogger("offloop")
+log: logging.Logger = logging.getLogger("offloop")
 SLOW_CALLBACK_S = 0.1
 
 

@@ -115,8 +115,6 @@ class Caller:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Caller) and self._loop is other._loop and self._token is other._token
 
-    __hash__ = None  # type: ignore[assignment]
-
     def run_soon(self, function: Callable[[], object]) -> bool:
         """Run *function* on the loop, from any thread. Returns False if the loop has ended."""
         try:

@@ -51,8 +51,8 @@ class _LineSplitter:
         self._begun: list[bytes] = []  # a line whose end has not come: joined once, not at every arrival
         self._begun_bytes = 0
         self.ready: deque[bytes] = deque()
-        self.has_cr = False
-        self.split_lines = 0
+        self.has_cr: bool = False
+        self.split_lines: int = 0
 
     def feed(self, data: bytes) -> None:
         self.has_cr = self.has_cr or b"\r" in data
@@ -157,7 +157,7 @@ class Stream:
         self._ended = False
         self._total_bytes = 0
         self._dropped_bytes = 0
-        self.complete = False
+        self.complete: bool = False
         """Whether the end of the stream was seen. False while it is open, and for ever if it was given up because a
         descendant still held the pipe *drain_s* after the exit."""
 

@@ -389,9 +389,10 @@ class SubprocessWrapper:
     ) -> Result:
         """Run a program to its end and collect what it writes, at most *buffer_bytes* of each output.
 
+        All arguments but *check* are those of ``create_subprocess()``, without ``stdin=PIPE``.
+
         Args:
             check: Raise if its exit code is not 0, or its time was up.
-            argv, cwd, env, stdin, timeout_s, detach, allow_batch: As for ``create_subprocess()``; *stdin* not ``PIPE``.
 
         Raises:
             ModuleTimeoutError: With *check*: it was ended because *timeout_s* was over.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -23,7 +24,7 @@ from tests.contract.conftest import Place
 
 # Under Wine a start takes half a second.
 TICKS = (0, 1, 3) if ON_WINDOWS else range(16)
-Body = Callable[[SubprocessWrapper, anyio.Event, Path], Awaitable[None]]
+Body = Callable[[SubprocessWrapper, anyio.Event, Path], Coroutine[Any, Any, None]]
 
 
 async def spawn(wrapper: SubprocessWrapper, reached: anyio.Event, register: Path) -> None:

@@ -29,7 +29,7 @@ from offloop.process_tree import ProcessTree
 
 __all__ = ("Child", "Family", "start_thread")
 
-log = logging.getLogger("offloop")
+log: logging.Logger = logging.getLogger("offloop")
 _EventT = TypeVar("_EventT", bound=events.Event)
 _DIE_WITHIN_S = 5.0
 
@@ -56,14 +56,14 @@ class Child(ABC):
         self.loop = loop
         self.tree: ProcessTree | None = None
         self.error: OffloopError | None = None
-        self.pid = -1
+        self.pid: int = -1
         self.returncode: int | None = None
-        self.timed_out = False
-        self.started = Latch()
-        self.exited = Latch()
-        self.ended = Latch()
-        self.stdout = self._make_stream(1)
-        self.stderr = self._make_stream(2)
+        self.timed_out: bool = False
+        self.started: Latch = Latch()
+        self.exited: Latch = Latch()
+        self.ended: Latch = Latch()
+        self.stdout: Stream = self._make_stream(1)
+        self.stderr: Stream = self._make_stream(2)
         self._run_soon = run_soon
         self._on_ended = on_ended
         self._context = copy_context()

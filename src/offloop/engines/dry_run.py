@@ -14,7 +14,7 @@ from offloop.loops import Latch, current_caller
 
 __all__ = ("DryRunEngine",)
 
-log = logging.getLogger("offloop")
+log: logging.Logger = logging.getLogger("offloop")
 
 
 class DryRunEngine:

@@ -1,8 +1,8 @@
 """A process tree on Linux and macOS: the process group that the child leads.
 
 Linux: the exit is seen through a pidfd and with ``waitid(WNOWAIT)``, so the root stays a zombie, and its number stays
-taken, until the group has been killed. macOS has no pidfd and, before Python 3.13, no ``os.waitid``: there the exit is
-waited for in a thread and the root may be reaped first. macOS has not been tried.
+taken, until the group has been killed. macOS has no pidfd and, before Python 3.13, no ``os.waitid``: there, on all
+versions alike, the exit is waited for in a thread and the root may be reaped first. macOS has not been tried.
 
 Source: waitid(2), pidfd_open(2), POSIX 3.297 "Process ID Reuse".
 """
@@ -22,8 +22,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple
 
 __all__ = (
@@ -36,7 +36,7 @@ __all__ = (
     "prepare_start",
 )
 
-log = logging.getLogger("offloop")
+log: logging.Logger = logging.getLogger("offloop")
 
 FOLLOWED_BY_DESCRIPTORS = True
 """Whether pipes and exits are descriptors that a selector can watch."""
@@ -47,7 +47,6 @@ RUNS_BATCH_FILES = False
 # What asyncio reports when somebody else has reaped the child.
 _EXIT_CODE_LOST = 255
 _REAP_WITHIN_S = 5.0
-_HAS_WAITID = hasattr(os, "waitid")
 
 
 class StartOptions(NamedTuple):
@@ -102,8 +101,8 @@ class ProcessTree:
     __slots__ = ("_detached", "_leashed", "_lock", "exit_fd", "pid", "popen")
 
     def __init__(self, popen: subprocess.Popen[bytes], *, leash: bool, detach: bool) -> None:
-        self.pid = popen.pid
-        self.popen = popen
+        self.pid: int = popen.pid
+        self.popen: subprocess.Popen[bytes] = popen
         self.exit_fd = _open_pidfd(popen.pid)
         self._leashed = leash
         self._detached = detach
@@ -134,7 +133,7 @@ class ProcessTree:
     def exit_code(self) -> int | None:
         """The exit code of the root, -N for signal N, None while it runs. Does not reap."""
         with self._lock:
-            if self.popen.returncode is not None or not _HAS_WAITID:
+            if self.popen.returncode is not None or sys.platform == "darwin":
                 return self.popen.poll()
             try:
                 found = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -164,12 +163,15 @@ class ProcessTree:
                 watched = select.poll()
                 watched.register(self.exit_fd, select.POLLIN)
                 watched.poll(None if left_s is None else left_s * 1000)
-            elif left_s is None and _HAS_WAITID:
+            elif left_s is not None:
+                time.sleep(min(pause_s, left_s))
+                pause_s = min(pause_s * 2, 0.05)
+            elif sys.platform == "darwin":
+                time.sleep(pause_s)
+                pause_s = min(pause_s * 2, 0.05)
+            else:
                 with contextlib.suppress(ChildProcessError):
                     os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
-            else:
-                time.sleep(pause_s if left_s is None else min(pause_s, left_s))
-                pause_s = min(pause_s * 2, 0.05)
         return code
 
     def close(self) -> None:
@@ -200,8 +202,8 @@ class ProcessTree:
 
 
 def _open_pidfd(pid: int) -> int | None:
-    if not hasattr(os, "pidfd_open"):
-        return None
+    if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
+        return None  # a Python that was built for an old kernel
     try:
         return os.pidfd_open(pid)
     except OSError as error:
@@ -353,5 +355,5 @@ class _Leash:
 
 _leash = _Leash()
 os.register_at_fork(after_in_child=_leash.after_fork_in_child)
-leash_in_use = _leash.in_use
+leash_in_use: Callable[[], AbstractContextManager[None]] = _leash.in_use
 """Keeps the helper alive between two children: a context manager, for as long as a wrapper is open."""

@@ -151,8 +151,8 @@ class ProcessTree:
     __slots__ = ("_detached", "_job", "_lock", "_shares_console", "exit_fd", "pid", "popen")
 
     def __init__(self, popen: subprocess.Popen[bytes], *, leash: bool, detach: bool) -> None:
-        self.pid = popen.pid
-        self.popen = popen
+        self.pid: int = popen.pid
+        self.popen: subprocess.Popen[bytes] = popen
         self.exit_fd: int | None = None
         self._detached = detach
         self._shares_console = not detach and _has_console()

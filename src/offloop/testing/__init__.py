@@ -17,4 +17,4 @@ from offloop.testing.loop_lag import loop_lag_s
 __all__ = ("LeftBehind", "left_behind", "loop_lag_s", "python_argv")
 
 # pytest reads this when it is told `-p offloop.testing`, and imports the plugin only then.
-pytest_plugins = ("offloop.testing.plugin",)
+pytest_plugins: tuple[str, ...] = ("offloop.testing.plugin",)

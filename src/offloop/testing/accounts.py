@@ -42,15 +42,17 @@ class Accounts:
     """Which blocks there are, what became of each, and what is to be said about it."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self.root = config.rootpath
-        self.arguments = [Path(config.invocation_params.dir, str(a).partition("::")[0]) for a in config.args]
-        self.narrowed = any("::" in str(a) for a in config.args)
+        self.root: Path = config.rootpath
+        self.arguments: list[Path] = [
+            Path(config.invocation_params.dir, str(a).partition("::")[0]) for a in config.args
+        ]
+        self.narrowed: bool = any("::" in str(a) for a in config.args)
         self.deselected = False
         self.pages: dict[Path, Page] = {}
         self.outcomes: dict[tuple[Path, int], bool] = {}
         self.lines: dict[Path, set[int]] = {}
         self.fixes: list[Fix] = []
-        self.tally = Tally()
+        self.tally: Tally = Tally()
 
     def expect(self, page: Page) -> None:
         """A page that pytest collects."""

@@ -21,7 +21,7 @@ __all__ = ("Captured", "capture")
 class Captured:
     """The text that was written, known when the capture has ended. Line ends are `\\n` on every system."""
 
-    text = ""
+    text: str = ""
 
     def set(self, data: bytes) -> None:
         """Decode what was caught; bytes that are not UTF-8 become U+FFFD."""

@@ -26,7 +26,7 @@ class LoopLag:
     """The longest hold seen so far, in seconds."""
 
     def __init__(self) -> None:
-        self.longest_s = 0.0
+        self.longest_s: float = 0.0
 
     def held(self, seconds: float) -> None:
         """Note that a loop was held for *seconds*."""
@@ -150,7 +150,7 @@ class TrioHold:
 
     def __init__(self, meter: LoopLag) -> None:
         self.meter = meter
-        self.woke = time.perf_counter()
+        self.woke: float = time.perf_counter()
 
     def after_io_wait(self, timeout: float) -> None:
         """Called by trio when it has looked for I/O."""

@@ -25,10 +25,10 @@ try:
         MarkdownInlinePythonItem,
         MarkdownTextFile,
     )
-except ImportError as error:
+except ImportError as _error:
     raise pytest.UsageError(
-        f"-p offloop.testing needs {error.name}: pip install 'offloop[testing]'"
-    ) from error
+        f"-p offloop.testing needs {_error.name}: pip install 'offloop[testing]'"
+    ) from _error
 
 from offloop.guide.fences import Fence, nearest, scan
 from offloop.guide.pages import Page

@@ -37,7 +37,7 @@ class State:
     fix: Fix | None = None
 
 
-state = State()
+state: State = State()
 _pages: dict[Path, Page] = {}
 
 
