@@ -42,9 +42,9 @@ def _wheel(root: Path, folder: Path, version: str = "standard") -> set[str]:
 
 
 def test_the_wheel_holds_the_package_and_the_pages(tmp_path: Path) -> None:
-    """Every file of the package, every page beneath offloop/guide/pages, and nothing else."""
+    """Every file of the package, every page beneath offloop/guide/docs, and nothing else."""
     package = {f"offloop/{name}" for name in _files(ROOT / "src" / "offloop")}
-    pages = {f"offloop/guide/pages/{name}" for name in _files(ROOT / "docs", "**/*.md")}
+    pages = {f"offloop/guide/docs/{name}" for name in _files(ROOT / "docs", "**/*.md")}
 
     assert _wheel(ROOT, tmp_path) == package | pages
     assert "offloop/py.typed" in package

@@ -121,6 +121,8 @@ def test_a_word_of_a_title_is_no_option() -> None:
         "- item\n\n    > quoted\n    >\n" + block("python", indent="    > "),
         "<div markdown>\n" + block("python") + "</div>\n",
         "/// tab | Linux\n" + block("python") + "///\n",
+        "!!! note\n\n" + block("python", indent="\t"),
+        "- item\n\n    - item\n\n" + block("python", indent="    \t"),
         "~~~python\npass\n~~~\n",
         "`````python\npass\n`````\n",
     ],
@@ -135,6 +137,13 @@ def test_a_fence_is_found_in_every_container(text: str) -> None:
 def test_indentation_inside_a_block_is_kept() -> None:
     """Only the indentation of the fence itself is removed."""
     fence = only("- x\n\n" + block("python", "if True:", "    pass", indent="    "))
+
+    assert fence.content == "if True:\n    pass\n"
+
+
+def test_a_tab_of_the_indentation_is_four_columns() -> None:
+    """As in the renderer: a page may be indented with tabs, with spaces, or with both."""
+    fence = only("- x\n\n" + block("python", "if True:", "\tpass", indent="\t"))
 
     assert fence.content == "if True:\n    pass\n"
 
@@ -186,7 +195,7 @@ def test_a_fence_that_is_never_closed_is_a_fault() -> None:
     ("lines", "says"),
     [
         (('--8<-- "snip.py"',), "is not expanded"),
-        (("if True:", "\tpass"), "shows it as spaces"),
+        (("print('a\tb')",), "shows it as spaces"),
         (("",), "the block is empty"),
     ],
 )

@@ -415,12 +415,14 @@ def test_what_the_site_shows_is_what_was_collected(rendered: Run, number: int) -
 
 
 def test_without_a_site_the_guard_says_that_it_is_off(project: Project) -> None:
-    """In the header, and as a skip with its reason."""
+    """In the header; there is nothing to run, and nothing to skip."""
     project.write("docs/a.md", "```python\nx = 1\n```\n")
 
     text = project.run("docs").text
 
     assert "the renderer guard is off: there is no mkdocs.yml" in text
+    assert "1 passed" in text
+    assert "skipped" not in text
 
 
 # ---- dead lines --------------------------------------------------------------------------------------

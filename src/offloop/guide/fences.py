@@ -264,7 +264,9 @@ def _combination_faults(fence: Fence) -> Iterator[str]:
             yield "a fixture on a file: put it on the block that imports it"
         yield from _file_name_faults(fence.file)
     if "data-hangs" in keys and (
-        other := sorted(keys & {"data-raises", "data-blocks-loop", "data-leaks", "data-backend"})
+        other := sorted(
+            keys & {"data-raises", "data-blocks-loop", "data-leaks", "data-backend", "data-timeout"}
+        )
     ):
         yield f"data-hangs runs in a process of its own and cannot be joined with {other[0]}"
     if "data-hangs" in keys and fence.fixtures:
@@ -281,11 +283,11 @@ def _file_name_faults(name: str) -> Iterator[str]:
         yield f"{name!r} hides the standard library's module {stem}; choose another name"
 
 
-def _content_faults(language: str, lines: list[str], prefix: str) -> Iterator[str]:
+def _content_faults(language: str, lines: list[str]) -> Iterator[str]:
     if language not in RUN_LANGUAGES:
         return
-    if "\t" in prefix or any("\t" in line for line in lines):
-        yield "a tab in a block that runs: the site shows it as spaces"
+    if any("\t" in line for line in lines):
+        yield "a tab inside a line of a block that runs: the site shows it as spaces; write \\t in a string"
     if any(re.match(r"[ \t]*-+8<-+", line) for line in lines):
         yield "a snippet line in a block that runs is not expanded: write the code on the page"
     if not any(line.strip() for line in lines):
@@ -299,11 +301,15 @@ def _without_prefix(line: str, prefix: str) -> str:
     """The line as the container shows it: quote marks and as much indentation as the fence has taken off."""
     quotes = prefix.count(">")
     if quotes:
-        return re.sub(rf"^(?:[ \t]*>){{{quotes}}} ?", "", line)
-    width = len(prefix.expandtabs(4))
-    kept = line.expandtabs(4) if line[:1].isspace() else line
-    indent = len(kept) - len(kept.lstrip(" "))
-    return kept[min(width, indent) :]
+        return re.sub(rf"^(?: *>){{{quotes}}} ?", "", line)
+    indent = len(line) - len(line.lstrip(" "))
+    return line[min(len(prefix), indent) :]
+
+
+def _expanded(line: str) -> str:
+    """The line with the tabs of its indentation as spaces, as Python-Markdown does it for all tabs."""
+    code = line.lstrip(" \t>")
+    return line[: len(line) - len(code)].expandtabs(4) + code
 
 
 def _build(line: int, end: int, prefix: str, info: str, raw: list[str], closed: bool) -> Fence:
@@ -318,8 +324,8 @@ def _build(line: int, end: int, prefix: str, info: str, raw: list[str], closed: 
         faults.append("nothing stands between the ticks and the language word")
     if not closed:
         faults.append("the fence is never closed")
-    lines = [_without_prefix(text, prefix) for text in raw]
-    faults += _content_faults(language, raw, prefix)
+    lines = [_without_prefix(_expanded(text), _expanded(prefix)) for text in raw]
+    faults += _content_faults(language, lines)
     ids = [key[1:] for key, _ in words if key.startswith("#")]
     fence = Fence(
         line,

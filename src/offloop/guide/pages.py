@@ -50,7 +50,7 @@ def docs_folder() -> Path:
         FileNotFoundError: Neither is there; the installation is incomplete.
     """
     package = Path(__file__).resolve().parent
-    for folder in (package.parents[2] / "docs", package / "pages"):
+    for folder in (package.parents[2] / "docs", package / "docs"):
         if (folder / "index.md").is_file():
             return folder
     raise FileNotFoundError(f"no pages beside {package}: install offloop from its wheel, or from a checkout")

@@ -69,9 +69,13 @@ def pytest_configure(config: pytest.Config) -> None:
 _accounts = pytest.StashKey[Accounts]()
 
 
+def _site(config: pytest.Config) -> Path:
+    return config.rootpath / "mkdocs.yml"
+
+
 def pytest_report_header(config: pytest.Config) -> str | None:
     """Why pages are not compared with the site, if they are not."""
-    _, reason = site_renderer(config.rootpath / "mkdocs.yml")
+    _, reason = site_renderer(_site(config))
     return f"offloop: the renderer guard is off: {reason}" if reason else None
 
 
@@ -159,7 +163,8 @@ def pytest_make_collect_report(
         faults = [wrong for item in items for wrong in _fixture_faults(item, page)]
         if faults:
             raise collector.CollectError("\n".join(faults))
-        if isinstance(collector, MarkdownTextFile) and page.fences:
+        has_site = _site(collector.config).is_file()
+        if isinstance(collector, MarkdownTextFile) and page.fences and has_site:
             items.append(_node(RendererAgrees, collector, name="renderer-agrees"))
         return items
 
@@ -199,8 +204,8 @@ class RendererAgrees(pytest.Item):
     """One page, rendered: the site shows exactly the blocks that were collected."""
 
     def runtest(self) -> None:
-        """Render the page and compare; BlockFailed if they differ, skipped if there is no site."""
-        renderer, reason = site_renderer(self.config.rootpath / "mkdocs.yml")
+        """Render the page and compare; BlockFailed if they differ, skipped without MkDocs."""
+        renderer, reason = site_renderer(_site(self.config))
         if renderer is None:
             pytest.skip(f"the renderer guard is off: {reason}")
         found = disagreements(runners.page_of(self.path), renderer)
