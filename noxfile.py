@@ -195,6 +195,8 @@ logging.getLogger("nox").addFilter(lambda record: record.getMessage() != "uv bin
 
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 SITE = HERE / "site"
+# Tests that share the result of one long run stay together.
+IN_PARALLEL = ["--numprocesses", "auto", "--dist", "loadgroup"]
 
 
 def install(session: nox.Session, *requirements: str) -> None:
@@ -303,7 +305,7 @@ def serve(session: nox.Session, folder: Path) -> None:
 def tests(session: nox.Session) -> None:
     """Run everything that must pass; "-- docs/start.md" runs one page, "-- -k name" one test."""
     install(session, "--editable", ".[testing,serve]", "--group", "test", "--group", "docs")
-    session.run("python", "-m", "pytest", *(session.posargs or ["--numprocesses", "auto"]))
+    session.run("python", "-m", "pytest", *(session.posargs or IN_PARALLEL))
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -315,7 +317,7 @@ def tests(session: nox.Session) -> None:
 def contract(session: nox.Session) -> None:
     """Run the contract tests of the runtime on every supported Python that is found."""
     install(session, "--editable", ".[testing,serve]", "--group", "test")
-    session.run("python", "-m", "pytest", "tests/contract", *(session.posargs or ["--numprocesses", "auto"]))
+    session.run("python", "-m", "pytest", "tests/contract", *(session.posargs or IN_PARALLEL))
 
 
 @nox.session
