@@ -145,7 +145,7 @@ def test_wait_returns_at_the_exit_not_at_the_end_of_the_pipes(place: Place, regi
             assert len(left_alive(register)) == 1
             assert (await stdout.read()).split() == [b"bye"]
             assert eventually(lambda: not left_alive(register))
-            assert ON_WINDOWS or not stdout.complete
+            assert not stdout.complete
 
     place.run(body)
 
@@ -158,7 +158,7 @@ def test_run_says_that_output_is_incomplete(place: Place, register) -> None:
             result = await wrapper.run(*root_that_leaves_a_grandchild(register), check=False)
 
             assert (result.returncode, result.stdout.split()) == (5, [b"bye"])
-            assert ON_WINDOWS or not result.complete
+            assert not result.complete
             assert eventually(lambda: not left_alive(register))
 
     place.run(body)

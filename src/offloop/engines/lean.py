@@ -128,6 +128,12 @@ class LeanChild(Child):
     def has_open_pipes(self) -> bool:
         return any(outlet.fd is not None for outlet in self._outlets)
 
+    def drain_is_over(self) -> None:
+        # Before the kill: the end of a pipe that comes from the kill is not the end of the output.
+        for outlet in self._outlets:
+            outlet.take_rest_and_close()
+        self.finish()
+
     def release(self) -> None:
         for outlet in self._outlets:
             outlet.take_rest_and_close()

@@ -18,6 +18,7 @@ from offloop.loops import Latch
 __all__ = ("ProtocolChild",)
 
 _LAST_WORDS_WITHIN_S = 0.25
+_LAST_WORDS_BYTES = 1024 * 1024
 
 
 class ProtocolChild(Child):
@@ -26,7 +27,7 @@ class ProtocolChild(Child):
     _starting: asyncio.Task[None] | None = None
     _transport: asyncio.SubprocessTransport | None = None
     _open_pipes: frozenset[int] = frozenset()
-    _takes_all = False
+    _still_takes_bytes = 0
     _stdin_is_full = False
     _waiting_writers: tuple[Latch, ...] = ()
 
@@ -97,7 +98,8 @@ class ProtocolChild(Child):
 
     def received(self, number: int, data: bytes) -> None:
         stream = self.stdout if number == 1 else self.stderr
-        if self.output(stream, data) and not self._takes_all:
+        self._still_takes_bytes -= len(data)
+        if self.output(stream, data) and self._still_takes_bytes <= 0:
             pipe = self._pipe(number)
             if isinstance(pipe, asyncio.ReadTransport):
                 pipe.pause_reading()
@@ -121,9 +123,11 @@ class ProtocolChild(Child):
         return bool(self._open_pipes)
 
     def drain_is_over(self) -> None:
-        """Take what a slow reader has left in the pipes: it arrives in later iterations of the loop."""
-        self.kill()
-        self._takes_all = True
+        """Take what a slow reader has left in the pipes: it arrives in later iterations of the loop.
+
+        The kill comes after it: the end of a pipe that comes from the kill is not the end of the output.
+        """
+        self._still_takes_bytes = _LAST_WORDS_BYTES
         for number in self._open_pipes:
             self.resume_pipe(number)
         self._drain = self.loop.call_later(_LAST_WORDS_WITHIN_S, self.finish)
