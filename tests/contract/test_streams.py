@@ -106,7 +106,8 @@ def test_slow_reader_holds_up_the_child_and_loses_nothing(place: Place) -> None:
             held_up_at = stdout.total_bytes
             rest = [line async for line in lines]
 
-            assert held_up_at < 2 * HIGH_WATER + 200_000
+            # Proactor reads 256 KiB at once, and one read is under way when the pipe is paused.
+            assert held_up_at < 3 * HIGH_WATER + 200_000
             assert len(rest) == 99_999
             assert (await process.wait(), stdout.dropped_bytes) == (0, 0)
 

@@ -14,8 +14,6 @@ import pytest
 from tests.testing.conftest import Project, Run
 
 # One run serves all tests here, so one worker takes them all.
-pytestmark = pytest.mark.xdist_group("contracts")
-
 SLEEPING_CHILD = "[sys.executable, '-c', 'import time; time.sleep(60)']"
 
 

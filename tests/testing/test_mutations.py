@@ -7,8 +7,6 @@ import pytest
 from tests.testing.conftest import Project, Run
 from tests.testing.good_pages import MUTATIONS, PAGES
 
-pytestmark = pytest.mark.xdist_group("mutations")
-
 SITE = """\
 site_name: x
 plugins: []

@@ -89,7 +89,6 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run_pages(tmp_path_factory, (page for page, _, _ in BAD), "--continue-on-collection-errors")
 
 
-@pytest.mark.xdist_group("bad")  # one run serves all
 @pytest.mark.parametrize("number", range(len(BAD)))
 def test_bad_input_is_a_collection_error_with_file_line_and_advice(bad: Run, number: int) -> None:
     """Nothing of the page runs, the run fails, and the block counts as unaccounted."""
@@ -292,7 +291,6 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run_pages(tmp_path_factory, (page for page, _, _ in COMMANDS))
 
 
-@pytest.mark.xdist_group("commands")  # one run serves all
 @pytest.mark.parametrize("number", range(len(COMMANDS)))
 def test_commands_are_run_and_compared(commands: Run, number: int) -> None:
     """Output, exit code, time and what is left behind."""
@@ -403,7 +401,6 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @needs_mkdocs
-@pytest.mark.xdist_group("rendered")  # one run serves all
 @pytest.mark.parametrize("number", range(len(RENDERED)))
 def test_what_the_site_shows_is_what_was_collected(rendered: Run, number: int) -> None:
     """A fence outside any container that is indented comes out with its ticks; an indented text comes out as code."""
@@ -450,7 +447,6 @@ def statements(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run_pages(tmp_path_factory, (f"```python\n{code}\n```\n" for code, _ in STATEMENTS))
 
 
-@pytest.mark.xdist_group("statements")  # one run serves all
 @pytest.mark.parametrize("number", range(len(STATEMENTS)))
 def test_statements_that_never_ran_fail_the_run(statements: Run, number: int) -> None:
     """Whole statements, not lines; a branch for another system is left to the merge of the tallies."""

@@ -14,8 +14,6 @@ import pytest
 from tests.testing.conftest import Project, Run, environment
 
 # One run serves all tests here, so one worker takes them all.
-pytestmark = pytest.mark.xdist_group("traps")
-
 TICKS = "```"
 FAIL = "raise SystemError"
 

@@ -101,6 +101,8 @@ class _Spawner:
         """*closed* is set as the last act of the thread."""
         self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._closed = closed
+        self._lock = threading.Lock()
+        self._is_closing = False
         self._thread = start_thread("offloop-spawner", self._work)
 
     def _work(self) -> None:
@@ -117,9 +119,16 @@ class _Spawner:
 
     def finish_what_was_begun(self) -> None:
         finished = threading.Event()
-        self._orders.put(finished.set)
-        if self._thread.is_alive():
+        with self._lock:
+            is_closing = self._is_closing
+            if not is_closing:
+                self._orders.put(finished.set)
+        if is_closing:  # the thread would not come to one more order
+            self._thread.join(_CLOSE_WITHIN_S)
+        else:
             finished.wait(_CLOSE_WITHIN_S)
 
     def close(self) -> None:
-        self._orders.put(None)
+        with self._lock:
+            self._is_closing = True
+            self._orders.put(None)
