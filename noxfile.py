@@ -397,7 +397,8 @@ def windows_on_wine(session: nox.Session) -> None:
         "WINDOWS_PYTHON_TIMEOUT": "900",
     }
     pytest = ("-m", "pytest", "-p", "no:cacheprovider")
-    session.run(str(tools / "python"), *pytest, *session.posargs, env=environment, external=True)
+    arguments = session.posargs or IN_PARALLEL
+    session.run(str(tools / "python"), *pytest, *arguments, env=environment, external=True)
 
 
 def windows_python() -> Path | None:
