@@ -321,6 +321,13 @@ def contract(session: nox.Session) -> None:
 
 
 @nox.session
+def chaos(session: nox.Session) -> None:
+    """Start thousands of children and treat them at random: "-- --minutes 20 --seed 1"; Linux only."""
+    install(session, "--editable", ".[testing,serve]", "--group", "test")
+    session.run("python", "-m", "tests.chaos", *session.posargs)
+
+
+@nox.session
 def mutations(session: nox.Session) -> None:
     """Break pages in many ways, and see the run turn red for each."""
     install(session, "--editable", ".[testing,serve]", "--group", "test", "--group", "docs")

@@ -92,6 +92,24 @@ def test_reader_pauses_the_pipe_and_lets_it_go_on() -> None:
     asyncio.run(body())
 
 
+@pytest.mark.parametrize("way", ["read", "readline"])
+def test_pipe_that_was_paused_during_a_read_goes_on_after_it(way: str) -> None:
+    """A pipe that was paused while a task waited for output goes on when that read is over and somebody waits for the
+    end: there may be no other read."""
+
+    async def body() -> None:
+        pipe = Pipe()
+        pipe.stream.begin_drain()
+        reading = asyncio.ensure_future(pipe.stream.read(10) if way == "read" else pipe.stream.readline())
+        await asyncio.sleep(0)
+        assert pipe.stream.feed(b"x\n" * HIGH_WATER)  # more comes than the task takes when it wakes up
+        await reading
+
+        assert pipe.resumed == 1
+
+    asyncio.run(body())
+
+
 @pytest.mark.parametrize("how", ["drop the iterator", "discard", "wait"])
 def test_paused_pipe_goes_on_when_nobody_reads_any_more(how: str) -> None:
     """A paused pipe is let go on when its reader leaves."""

@@ -273,8 +273,9 @@ class Stream:
             while n > 0 and self._chunks:
                 parts.append(self._take_from_first(n))
                 n -= len(parts[-1])
-            # Not before all was taken: then the pipe fills in larger strides.
-            resume = self._paused and not self._held
+            # Of a reader not before all was taken: then the pipe fills in larger strides. But a pipe that was paused
+            # during the last read, with nobody to read on, must not stay so.
+            resume = self._paused and (not self._held or not self._is_lossless())
             if resume:
                 self._paused = False
         if resume:
