@@ -150,7 +150,10 @@ class Run:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="nox -s chaos --", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="nox -s chaos --",
+        description="Start thousands of children and treat them at random, on every loop.",
+    )
     parser.add_argument("--minutes", type=float, default=1.0, help="how long (1)")
     parser.add_argument(
         "--seed", type=int, default=None, help="what is decided at random (printed when left out)"

@@ -184,6 +184,7 @@ class Server:
             *kind.argv, stdin=kind.stdin, timeout_s=delay_s if end == "timeout" else None
         )
         chunks: list[bytes] = []
+        code = 0
         async with anyio.create_task_group() as tasks:
             if way != "leave":
                 tasks.start_soon(self.read, stdout, chunks, random)
