@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 
 import pytest
 
@@ -52,13 +53,13 @@ def test_any_mixture_of_reads_gives_the_same_bytes(seed: int) -> None:
             else:
                 # An iterator that is dropped after one line, whose end it does not tell.
                 before = stream.take_all()
-                stream._chunks.append(before)
+                stream._chunks = deque([before])
                 stream._held = len(before)
                 async for _ in stream:
                     break
                 after = stream.take_all()
                 part = before[: len(before) - len(after)]
-                stream._chunks.append(after)
+                stream._chunks = deque([after])
                 stream._held = len(after)
             if not part:
                 return got

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable
@@ -177,11 +178,13 @@ class _Parked:
 class Latch:
     """Something that happens once: set from any thread, awaited by any number of tasks on any loop."""
 
-    __slots__ = ("_is_set", "_lock", "_parked")
+    __slots__ = ("_is_set", "_parked")
+
+    # One for all: it is held for less than a microsecond, and every child would have three.
+    # Reentrant: a garbage collection inside of the lock may run code that sets a latch.
+    _lock = threading.RLock()
 
     def __init__(self) -> None:
-        # Reentrant: a garbage collection inside of the lock may run code that sets the same latch.
-        self._lock = threading.RLock()
         self._is_set = False
         self._parked: list[_Parked] = []
 
@@ -208,6 +211,15 @@ class Latch:
         finally:
             with self._lock, contextlib.suppress(ValueError):
                 self._parked.remove(parked)
+
+
+def _new_lock() -> None:
+    Latch._lock = threading.RLock()  # pyright: ignore[reportPrivateUsage]
+
+
+if sys.platform != "win32":
+    # Another thread may have held it when this process was forked, and is not here to release it.
+    os.register_at_fork(after_in_child=_new_lock)
 
 
 async def shielded(latch: Latch) -> None:

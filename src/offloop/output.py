@@ -25,6 +25,10 @@ HIGH_WATER = 256 * 1024
 """Bytes that a stream holds for its reader before the pipe is paused."""
 
 
+# An empty deque takes 750 bytes, and most children have four with nothing in them. Never filled: see where it is replaced.
+_NOTHING: deque[bytes] = deque()
+
+
 class _Piece(bytes):
     """A part of a line after which no line end came: the line was too long, or the last one had none."""
 
@@ -50,7 +54,7 @@ class _LineSplitter:
         self._limit = limit
         self._begun: list[bytes] = []  # a line whose end has not come: joined once, not at every arrival
         self._begun_bytes = 0
-        self.ready: deque[bytes] = deque()
+        self.ready: deque[bytes] = _NOTHING
         self.has_cr: bool = False
         self.split_lines: int = 0
 
@@ -63,9 +67,9 @@ class _LineSplitter:
             lines[0] = self.take_begun() + lines[0]
         if may_be_long:
             lines = [piece for line in lines for piece in self._cut(line)]
-        self.ready += lines
         if begins:
-            self.ready += self._begin(begins)
+            lines += self._begin(begins)
+        self.ready = deque(lines) if not self.ready else self.ready + deque(lines)
 
     def _begin(self, data: bytes) -> list[bytes]:
         self._begun.append(data)
@@ -86,7 +90,7 @@ class _LineSplitter:
     def end(self) -> None:
         """Make a line of what has begun: no end of it will come."""
         if rest := self.take_begun():
-            self.ready.append(_Piece(rest))
+            self.ready = self.ready + deque((_Piece(rest),))
 
     def take_begun(self) -> bytes:
         begun = b"".join(self._begun)
@@ -144,7 +148,7 @@ class Stream:
         self._on_cancel = on_cancel
         # Reentrant: an iterator that is collected inside of the lock takes it, too.
         self._lock = threading.RLock()
-        self._chunks: deque[bytes] = deque()  # what has arrived; of the first, the bytes from _offset on
+        self._chunks: deque[bytes] = _NOTHING  # what has arrived; of the first, the bytes from _offset on
         self._offset = 0
         self._held = 0  # bytes in _chunks
         self._splitter = _LineSplitter(max_line_bytes)  # what is in there is older than _chunks
@@ -206,11 +210,10 @@ class Stream:
 
     async def readline(self) -> bytes:
         """The next line with its end; a piece, or a last line, without one; ``b""`` at the end."""
-        ready = self._splitter.ready
-        while not ready:
+        while not self._splitter.ready:
             if not await self._split_more():
                 return b""
-        line = ready.popleft()
+        line = self._splitter.ready.popleft()
         return bytes(line) if isinstance(line, _Piece) else line + b"\n"
 
     async def read(self, n: int = -1) -> bytes:
@@ -291,6 +294,8 @@ class Stream:
             part = chunk[self._offset :] if self._offset else chunk
             self._chunks.popleft()
             self._offset = 0
+            if not self._chunks:
+                self._chunks = _NOTHING
         self._held -= len(part)
         return part
 
@@ -306,7 +311,10 @@ class Stream:
             if self._offset:
                 self._chunks[0] = self._chunks[0][self._offset :]
                 self._offset = 0
-            self._chunks.appendleft(again)
+            if self._chunks:
+                self._chunks.appendleft(again)
+            else:
+                self._chunks = deque((again,))
             self._held += len(again)
 
     # --- who reads? ------------------------------------------------------------------------------------------------
@@ -350,7 +358,10 @@ class Stream:
         """Add what arrived, from any thread. True: pause the pipe, and go on when *resume* is called."""
         with self._lock:
             self._total_bytes += len(data)
-            self._chunks.append(data)
+            if self._chunks:
+                self._chunks.append(data)
+            else:
+                self._chunks = deque((data,))
             self._held += len(data)
             if self._is_lossless():
                 self._paused = self._held > HIGH_WATER
@@ -399,11 +410,10 @@ class _Iterator:
         self._stream.iterator_dropped()
 
     async def _next(self) -> bytes:
-        ready = self._lines.ready
-        while not ready:
+        while not self._lines.ready:
             if not await self._more():
                 raise StopAsyncIteration
-        return ready.popleft()
+        return self._lines.ready.popleft()
 
 
 class Lines(_Iterator):

@@ -1,0 +1,1 @@
+"""What the wrapper costs, beside what users would take instead: `nox -s bench`."""
