@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from offloop import RunMode, SubprocessPolicyError, SubprocessWrapper, choose_mode, modes
+from offloop import RunMode, SettingsError, SubprocessPolicyError, SubprocessWrapper, choose_mode, modes
 from tests.contract.conftest import run_on
 
 on_windows = sys.platform == "win32"
@@ -74,3 +74,12 @@ def test_mode_is_settled_by_the_first_start(monkeypatch: pytest.MonkeyPatch) -> 
             assert wrapper.planned == [("x",), ("y",)]
 
     asyncio.run(body())
+
+
+def test_unknown_setting_is_said_before_anything_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrapper that was given no mode refuses an unknown OFFLOOP_RUN_MODE at once."""
+    monkeypatch.setenv("OFFLOOP_RUN_MODE", "asinc")
+
+    with pytest.raises(SettingsError, match="async, threaded, local, dry-run"):
+        SubprocessWrapper()
+    SubprocessWrapper(RunMode.LOCAL)

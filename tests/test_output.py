@@ -8,6 +8,7 @@ from collections import deque
 
 import pytest
 
+from offloop.errors import SettingsError
 from offloop.output import HIGH_WATER, Stream
 
 
@@ -189,3 +190,17 @@ def test_lone_carriage_return_belongs_to_the_line() -> None:
         return [line async for line in pipe.stream]
 
     assert asyncio.run(body()) == [b"10%\r20%", b"last\r"]
+
+
+def test_text_of_a_file_with_a_mark() -> None:
+    """The mark at the start of "utf-8-sig" is no part of the first line; an unknown encoding is an error of ours."""
+
+    async def body() -> list[str]:
+        stream = Pipe().stream
+        stream.feed("gr\xfc\xdfe\nzwei\n".encode("utf-8-sig"))
+        stream.end(complete=True)
+        with pytest.raises(SettingsError):
+            stream.text_lines("no-such-encoding")
+        return [line async for line in stream.text_lines("utf-8-sig")]
+
+    assert asyncio.run(body()) == ["gr\xfc\xdfe", "zwei"]

@@ -11,7 +11,7 @@ from offloop.errors import SettingsError, SubprocessPolicyError
 from offloop.loops import can_start_processes, current_caller, name_of
 from offloop.settings import RUN_MODE
 
-__all__ = ("ModeChoice", "RunMode", "choose_mode", "parse_mode")
+__all__ = ("ModeChoice", "RunMode", "check_setting", "choose_mode", "parse_mode")
 
 _WITHOUT_PROCESSES = ("emscripten", "wasi", "ios", "tvos", "watchos")
 
@@ -54,6 +54,12 @@ def parse_mode(value: RunMode | str, *, name: str) -> RunMode:
     except ValueError:
         valid = ", ".join(mode.value for mode in RunMode)
         raise SettingsError(name, value, allowed=valid) from None
+
+
+def check_setting() -> None:
+    """Raise SettingsError if ``OFFLOOP_RUN_MODE`` has an unknown value."""
+    if (wish := RUN_MODE.read()) is not None:
+        parse_mode(wish, name=RUN_MODE.name)
 
 
 def choose_mode() -> ModeChoice:

@@ -198,12 +198,16 @@ class Stream:
         """An async iterator of lines as str.
 
         Raises:
-            SettingsError: In this encoding (UTF-16, for example) a line end is not one byte: use ``read()``, and decode
+            SettingsError: There is no such encoding, or in this encoding (UTF-16, for example) a line end is not one byte: use ``read()``, and decode
                 the whole.
         """
-        if "\n".encode(encoding) != b"\n":
+        try:
+            fits = "\n\n".encode(encoding).endswith(b"\n\n")  # after the mark of "utf-8-sig"
+        except LookupError:
+            fits = False
+        if not fits:
             raise SettingsError(
-                "encoding", encoding, allowed="encodings in which a line end is the one byte 0x0A"
+                "encoding", encoding, allowed="known encodings in which a line end is the one byte 0x0A"
             )
         decoder = codecs.getincrementaldecoder(encoding)(errors)
         return TextLines(self, self._splitter, self._split_more, decoder)

@@ -42,7 +42,7 @@ from offloop.errors import (
     UsageError,
 )
 from offloop.loops import Caller, Latch, current_caller, shielded
-from offloop.modes import ModeChoice, RunMode, choose_mode, parse_mode
+from offloop.modes import ModeChoice, RunMode, check_setting, choose_mode, parse_mode
 from offloop.output import Stream
 
 __all__ = ("PIPE", "Process", "Result", "Stdin", "SubprocessWrapper", "python_argv")
@@ -260,7 +260,9 @@ class SubprocessWrapper:
         self._buffer_bytes = _count("buffer_bytes", buffer_bytes)
         self._leash = leash
         self._choice: ModeChoice | None = None
-        if mode is not None:
+        if mode is None:
+            check_setting()
+        else:
             self._choice = ModeChoice(parse_mode(mode, name="mode"), "It was passed as mode=.")
         self._caller: Caller | None = None
         self._engine: Engine | None = None
@@ -431,7 +433,7 @@ class SubprocessWrapper:
         engine = self._engine_here()
         command = Command(
             argv=words,
-            cwd=None if cwd is None else os.fspath(cwd),
+            cwd=_checked_cwd(words, cwd),
             env=process_tree.environment(_checked_env(words, env)),
             stdin=_checked_stdin(stdin, detach=detach, mode=self.mode),
             timeout_s=None if timeout_s is None else _seconds("timeout_s", timeout_s),
@@ -587,13 +589,13 @@ def _raise_if_failed(result: Result, timeout_s: float | None) -> None:
 
 
 def _seconds(name: str, value: object) -> float:
-    if not isinstance(value, int | float) or not 0 <= value < math.inf:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
         raise SettingsError(name, value, allowed="a number of seconds, 0 or more, and not infinite")
     return float(value)
 
 
 def _count(name: str, value: object) -> int:
-    if not isinstance(value, int) or value < 1:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise SettingsError(name, value, allowed="a whole number, 1 or more")
     return value
 
@@ -656,6 +658,8 @@ def _refuse_nul(argv: tuple[str, ...], texts: tuple[str, ...]) -> None:
 def _checked_env(
     argv: tuple[str, ...], env: Mapping[str, str | None] | None
 ) -> Mapping[str, str | None] | None:
+    if not isinstance(env, Mapping | None):
+        raise UsageError(f"env is {env!r}.", "Pass a dict of the names that change.")
     for name, value in cast("Iterable[tuple[object, object]]", (env or {}).items()):
         if not isinstance(name, str) or not isinstance(value, str | None) or not name or "=" in name:
             raise UsageError(
@@ -664,6 +668,19 @@ def _checked_env(
             )
         _refuse_nul(argv, (name, value or ""))
     return env
+
+
+def _checked_cwd(argv: tuple[str, ...], cwd: Word | None) -> str | None:
+    if cwd is None:
+        return None
+    try:
+        folder = os.fspath(cwd)
+    except TypeError:
+        folder = None
+    if not isinstance(folder, str):
+        raise UsageError(f"cwd is {cwd!r}.", "Pass a str or a path.")
+    _refuse_nul(argv, (folder,))
+    return folder
 
 
 def _checked_stdin(stdin: object, *, detach: bool, mode: RunMode) -> bytes | int | None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 
 import anyio
 import pytest
 
+import offloop
 from offloop import RunMode, SubprocessWrapper, UsageError, events
 from tests.contract.children import (
     FLUSHES_A_LOT_WHEN_ASKED,
@@ -314,3 +319,26 @@ def test_detached_child_is_followed_while_the_wrapper_is_open(place: Place) -> N
             assert await two.wait() != 0
 
     place.run(body)
+
+
+@posix_only
+def test_ctrl_c_ends_local_mode(register) -> None:
+    """LOCAL mode below asyncio.run(): the first Ctrl-C ends the tree and the program."""
+    argv = tree(register)
+    code = (
+        "import asyncio, offloop\n"
+        "async def main():\n"
+        "    async with offloop.SubprocessWrapper('local') as wrapper:\n"
+        f"        await wrapper.run(*{argv!r})\n"
+        "asyncio.run(main())\n"
+    )
+    source = os.path.dirname(os.path.dirname(offloop.__file__))
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": source}, stderr=subprocess.PIPE
+    ) as program:
+        assert eventually(lambda: len(registered(register)) == 2)
+        program.send_signal(signal.SIGINT)
+        _, errors = program.communicate(timeout=20)
+
+    assert b"KeyboardInterrupt" in errors
+    assert not left_alive(register)

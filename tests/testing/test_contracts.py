@@ -31,6 +31,28 @@ CASES = {
     "plain": Case("", "x = 1"),
     "awaits": Case("", "import asyncio\nawait asyncio.sleep(0)"),
     "raises": Case("", "x = 1\n1 / 0", False, "ZeroDivisionError: division by zero"),
+    "awaits with a fixture that is not async": Case(
+        "fixture:tmp_path", "import asyncio\nassert await asyncio.to_thread(tmp_path.is_dir)"
+    ),
+    "leaks a task with a fixture": Case(
+        'fixture:tmp_path data-leaks="task"',
+        "import asyncio\nt = asyncio.create_task(asyncio.sleep(60))\nawait asyncio.sleep(0)",
+    ),
+    "changes the folder through a fixture": Case(
+        "fixture:tmp_path fixture:monkeypatch", "monkeypatch.chdir(tmp_path)"
+    ),
+    "exits the process": Case("", "import os\nos._exit(0)", False, "os._exit(0) would end the whole run"),
+    "a form feed in a string": Case("", "assert len('a\x0cb\u2028') == 4"),
+    "swallows the end of its time": Case(
+        'data-timeout="0.2"',
+        "import time\ntry:\n    time.sleep(5)\nexcept BaseException:\n    pass",
+        False,
+        "was still running after 0.2 s",
+    ),
+    "sets a context variable": Case("", "import decimal\ndecimal.getcontext().prec = 3"),
+    "sees no context variable": Case("", "import decimal\nassert decimal.getcontext().prec != 3"),
+    "sets a level": Case("", "import logging\nlogging.getLogger('a').setLevel(1)"),
+    "sees no level": Case("", "import logging\nassert logging.getLogger('a').level == 0"),
     "raises in a coroutine": Case(
         "", "async def f():\n    return {}['key']\nawait f()", False, "KeyError: 'key'"
     ),

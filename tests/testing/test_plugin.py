@@ -422,6 +422,91 @@ def test_without_a_site_the_guard_says_that_it_is_off(project: Project) -> None:
     assert "skipped" not in text
 
 
+# ---- what was found by trying to break it ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["page.markdown", "page.MD", "page.mkd"])
+def test_every_page_of_mkdocs_is_a_page(project: Project, name: str) -> None:
+    """Whatever its suffix: its blocks run."""
+    project.write(f"docs/{name}", "```python\n1 / 0\n```\n")
+
+    assert "ZeroDivisionError" in project.run("docs").text
+
+
+def test_docstrings_below_assignments_are_docstrings(project: Project) -> None:
+    """Where renderers of docstrings read them, too."""
+    project.write("src/m.py", 'X = 1\n"""x\n\n```python\n1 / 0\n```\n"""\n')
+
+    assert "m.py:4" in project.run("src").text
+
+
+def test_a_module_that_cannot_be_read_hides_no_block(project: Project) -> None:
+    """It is a collection error, if it may have blocks."""
+    project.write("src/m.py", '"""x\n\n```python\nx = 1\n```\n"""\nx =\n')
+    run = project.run("src")
+
+    assert run.code != 0
+    assert "src/m.py:7: the module is not valid Python" in run.text
+
+
+def test_a_language_that_only_the_site_knows_is_shown(project: Project) -> None:
+    """A diagram, for example."""
+    project.write("docs/a.md", "```mermaid\ngraph LR\n```\n\n```jsonc\n1\n```\n\n```python\nx = 1\n```\n")
+
+    assert project.run("docs").code == 0
+
+
+def test_the_guard_reads_highlighted_code(project: Project) -> None:
+    """A site without pymdownx.highlight colours its blocks."""
+    project.write("mkdocs.yml", "site_name: x\nplugins: []\nmarkdown_extensions: [pymdownx.superfences]\n")
+    project.write("docs/index.md", "# x\n\n```python\nx = '<span>' < '1'\n```\n")
+    run = project.run("docs")
+
+    assert run.code == 0, run.text
+
+
+FIXED = (
+    # the block fails: what it wrote until then is no output to show
+    ("```python\nprint('a')\n1 / 0\n```\n\n```text { .output }\nb\n```\n", 1),
+    ('```console\n$ python -c "print(1)"\n2\n$ no-such-program\nx\n```\n', 1),
+    # it would be a fence
+    ("```python\nprint('`' * 3)\n```\n\n```text { .output }\nb\n```\n", 1),
+)
+
+
+@pytest.mark.parametrize(("page", "code"), FIXED)
+def test_fix_output_never_damages_a_page(project: Project, page: str, code: int) -> None:
+    """What must not or cannot be written is said, and the page stays."""
+    path = project.write("docs/a.md", page)
+    run = project.run("docs", "--fix-output")
+
+    assert run.code == code
+    assert path.read_text("utf-8") == page
+
+
+def test_fix_output_never_damages_a_module(project: Project) -> None:
+    """Three quotes would end the docstring."""
+    text = '"""x\n\n```python\nprint(chr(34) * 3)\n```\n\n```text { .output }\n1\n```\n"""\n'
+    path = project.write("src/m.py", text)
+    run = project.run("src", "--fix-output")
+
+    assert run.code == 1
+    assert "three quotes" in run.text
+    assert path.read_text("utf-8") == text
+
+
+def test_fix_output_keeps_the_line_ends_of_a_page(project: Project) -> None:
+    """A page that was written on Windows stays so."""
+    path = project.root / "docs" / "a.md"
+    path.parent.mkdir()
+    path.write_bytes(b"# x\r\n\r\n```python\r\nprint(1)\r\n```\r\n\r\n```text { .output }\r\n2\r\n```\r\n")
+    run = project.run("docs", "--fix-output")
+
+    assert run.code == 0, run.text
+    assert path.read_bytes().count(b"\r\n") == path.read_bytes().count(b"\n") == 9
+    assert b"\r\n1\r\n" in path.read_bytes()
+
+
 # ---- dead lines --------------------------------------------------------------------------------------
 
 

@@ -19,11 +19,11 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-__all__ = ("CLASSES", "FLAGS", "KEYS", "Fault", "Fence", "scan")
+__all__ = ("CLASSES", "FLAGS", "KEYS", "Fault", "Fence", "scan", "text_lines")
 
 RUN_LANGUAGES = ("python", "console")
 CLASSES = ("bad", "no-copy", "run", "output", "annotate")
-FLAGS = ("notest",)
+FLAGS = ("notest", "data-timeline")
 BACKENDS = ("asyncio", "trio")
 PLATFORMS = ("linux", "darwin", "win32")
 LEAKS = ("task", "process", "thread", "fd")
@@ -222,10 +222,11 @@ def _languages() -> frozenset[str]:
 def _language_fault(language: str) -> str:
     if language in _ALIASES:
         return f"{language!r} would be shown and never run; did you mean python?"
-    known = _languages()
-    if not known or language in known:
+    # A site may give meaning to any word (mermaid, for example); only what may have been meant to run is a fault.
+    close = difflib.get_close_matches(language, RUN_LANGUAGES, 1, 0.7)
+    if not close or language in _languages() or language in RUN_LANGUAGES:
         return ""
-    return f"unknown language {language!r}{nearest(language, (*RUN_LANGUAGES, 'text', 'toml', 'yaml', 'ini', 'json', 'sh'))}"
+    return f"unknown language {language!r}; did you mean {close[0]}?"
 
 
 def _word_fault(language: str, key: str, value: str | None) -> str:
@@ -354,6 +355,12 @@ def _opens_comment(line: str) -> bool:
     return "-->" not in text[text.rfind("<!--") :] if "<!--" in text else False
 
 
+def text_lines(text: str) -> list[str]:
+    """The lines of a text file without their ends; not `splitlines()`, which also cuts at form feeds and U+2028."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
+
+
 def scan(text: str, first_line: int = 1) -> tuple[list[Fence], list[Fault]]:
     """Every fence of *text*, and the faults of lines that look like one but cannot be.
 
@@ -361,7 +368,7 @@ def scan(text: str, first_line: int = 1) -> tuple[list[Fence], list[Fault]]:
     """
     fences: list[Fence] = []
     faults: list[Fault] = []
-    lines = text.splitlines()
+    lines = text_lines(text)
     at = 0
     while at < len(lines):
         if _opens_comment(lines[at]):

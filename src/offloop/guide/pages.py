@@ -12,9 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from offloop.guide.fences import Fault, Fence, scan
+from offloop.guide.fences import Fault, Fence, scan, text_lines
 
-__all__ = ("Page", "docs_folder", "guide_pages", "read_page")
+__all__ = ("PAGE_SUFFIXES", "Page", "docs_folder", "guide_pages", "read_page")
+
+PAGE_SUFFIXES = (".md", ".markdown", ".mdown", ".mkdn", ".mkd")
+"""What MkDocs takes for a page, in lower case."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +91,10 @@ def _module(path: Path, text: str) -> Page:
     """The docstrings are taken from the source: nothing is imported, and the lines are the file's own."""
     try:
         tree = ast.parse(text)
-    except SyntaxError:
-        return Page(path, (), ())  # whoever imports the module reports it better
-    lines = text.splitlines()
+    except SyntaxError as error:
+        wrong = Fault(error.lineno or 1, f"the module is not valid Python: {error.msg}")
+        return Page(path, (), (wrong,) if "```" in text else ())
+    lines = text_lines(text)
     fences: list[Fence] = []
     faults: list[Fault] = []
     for docstring in _docstrings(tree):
@@ -110,15 +114,20 @@ def _module(path: Path, text: str) -> Page:
 
 
 def _docstrings(tree: ast.Module) -> Iterator[ast.Constant]:
+    """Those of modules, classes and functions, and below assignments, where the renderers of docstrings read them."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
-            first = node.body[0]
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                yield first.value
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            before: ast.stmt | None = None
+            for statement in node.body:
+                follows = before is None or isinstance(before, ast.Assign | ast.AnnAssign)
+                if (
+                    follows
+                    and isinstance(statement, ast.Expr)
+                    and isinstance(statement.value, ast.Constant)
+                    and isinstance(statement.value.value, str)
+                ):
+                    yield statement.value
+                before = statement
 
 
 def _checked(path: Path, text: str, fences: list[Fence], faults: list[Fault]) -> Page:
@@ -126,7 +135,7 @@ def _checked(path: Path, text: str, fences: list[Fence], faults: list[Fault]) ->
     all_faults = [*faults, *(Fault(f.line, wrong) for f in fences for wrong in f.faults)]
     all_faults += _files_twice(fences)
     all_faults += _ids_twice(text, fences)
-    all_faults += _stray_outputs(text.splitlines(), fences)
+    all_faults += _stray_outputs(text_lines(text), fences)
     return Page(path, tuple(fences), tuple(sorted(all_faults, key=lambda fault: fault.line)))
 
 
@@ -155,7 +164,7 @@ def _ids_twice(text: str, fences: list[Fence]) -> Iterator[Fault]:
 def _headings(text: str, fences: list[Fence]) -> Iterator[tuple[int, str]]:
     """Line and id of each heading, as the site makes them: `{ #own }`, else the words joined by dashes."""
     inside = {line for fence in fences for line in range(fence.line, fence.end + 1)}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text_lines(text), 1):
         heading = re.match(r"#{1,6}\s+(.+?)\s*#*\s*$", line)
         if heading is None or number in inside:
             continue

@@ -11,7 +11,7 @@ from typing import Protocol
 import pytest
 
 from offloop.guide.fences import Fence
-from offloop.guide.pages import Page, read_page
+from offloop.guide.pages import PAGE_SUFFIXES, Page, read_page
 from offloop.testing.dead_lines import dead_statements
 from offloop.testing.expected_output import Fix
 from offloop.testing.python_block import backend_problem
@@ -152,7 +152,7 @@ class Accounts:
 
 def _pages_below(argument: Path) -> Iterator[Path]:
     if argument.is_file():
-        if argument.suffix == ".md":
+        if argument.suffix.lower() in PAGE_SUFFIXES:
             yield argument
         return
     for folder, names, files in os.walk(argument):
@@ -161,7 +161,7 @@ def _pages_below(argument: Path) -> Iterator[Path]:
             for n in names
             if not n.startswith(".") and n not in _SKIPPED_FOLDERS and not _is_environment(folder, n)
         ]
-        yield from (Path(folder, file) for file in files if file.endswith(".md"))
+        yield from (Path(folder, file) for file in files if file.lower().endswith(PAGE_SUFFIXES))
 
 
 def _is_environment(folder: str, name: str) -> bool:

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from offloop.guide.pages import read_page
+from offloop.guide.fences import text_lines
+from offloop.guide.pages import Page, read_page
 
-__all__ = ("Fix", "apply_fixes", "difference", "matches")
+__all__ = ("Fix", "apply_fixes", "cannot_be_written", "difference", "matches")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,15 @@ def difference(expected: str, actual: str) -> str:
     return "\n".join(line for line in lines if not line.startswith("?"))
 
 
+def cannot_be_written(page: Page, text: str) -> str:
+    """Why *text* would be something else on the page than it is, or ""."""
+    if any(line.lstrip().startswith(("```", "~~~")) for line in text.splitlines()):
+        return "a line of it looks like a fence"
+    if page.path.suffix == ".py" and any(part in text for part in ("\\", '"""', "'''")):
+        return "it stands in a docstring, and has a backslash or three quotes"
+    return ""
+
+
 def apply_fixes(fixes: Iterable[Fix]) -> list[str]:
     """Rewrite the pages and return where, as `page:line`. Lines are those before any rewrite."""
     done: list[str] = []
@@ -50,11 +60,13 @@ def apply_fixes(fixes: Iterable[Fix]) -> list[str]:
     for name, texts in sorted(by_page.items()):
         path = Path(name)
         page = read_page(path)
-        lines = path.read_text("utf-8").splitlines()
+        data = path.read_bytes()
+        newline = "\r\n" if b"\r\n" in data else "\n"
+        lines = text_lines(data.decode("utf-8"))
         for line, text in sorted(texts.items(), reverse=True):
             fence = page.at(line)
             new = [(fence.prefix + part).rstrip() for part in _ended(text).splitlines()]
             lines[fence.line : fence.end - 1] = new
             done.append(f"{name}:{line}")
-        path.write_text("\n".join(lines) + "\n", "utf-8", newline="\n")
+        path.write_text("\n".join(lines) + "\n", "utf-8", newline=newline)
     return sorted(done)

@@ -32,9 +32,9 @@ def write_files(page: Page, fence: Fence, folder: Path) -> None:
 def on_page(page: Page, fence: Fence) -> Generator[str]:
     """Run in a fresh folder that holds the page's files and is first on the import path.
 
-    Blocks share nothing: the folder, the modules imported from it, the environment, the working
-    directory, signal handlers and the root logger are as before when the block has ended, so the
-    order of blocks, `-k` and pytest-xdist cannot change a result.
+    The folder, the modules imported from it, the environment, the working directory, signal handlers
+    and loggers are as before when the block has ended, so the order of blocks, `-k` and pytest-xdist
+    cannot change a result. What a block changes inside of an installed module stays changed.
     """
     folder = os.path.realpath(tempfile.mkdtemp(prefix=_PREFIX))
     try:
@@ -53,7 +53,7 @@ def on_page(page: Page, fence: Fence) -> Generator[str]:
 @contextlib.contextmanager
 def _restored() -> Generator[None]:
     here, path, environment = os.getcwd(), list(sys.path), dict(os.environ)
-    level, handlers = logging.root.level, list(logging.root.handlers)
+    loggers = {logger: (logger.level, list(logger.handlers)) for logger in _loggers()}
     signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -63,12 +63,19 @@ def _restored() -> Generator[None]:
         if dict(os.environ) != environment:
             os.environ.clear()
             os.environ.update(environment)
-        logging.root.setLevel(level)
-        logging.root.handlers[:] = handlers
+        for logger in _loggers():
+            level, handlers = loggers.get(logger, (logging.NOTSET, []))
+            logger.setLevel(level)
+            logger.handlers[:] = handlers
         for number, handler in signals.items():
             if handler is not None and signal.getsignal(number) is not handler:
                 with contextlib.suppress(ValueError):  # not in the main thread
                     signal.signal(number, handler)
+
+
+def _loggers() -> list[logging.Logger]:
+    known = logging.root.manager.loggerDict.values()
+    return [logging.root, *(logger for logger in known if isinstance(logger, logging.Logger))]
 
 
 def _forget_modules() -> None:

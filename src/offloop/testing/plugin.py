@@ -31,7 +31,7 @@ except ImportError as _error:
     ) from _error
 
 from offloop.guide.fences import Fence, nearest, scan
-from offloop.guide.pages import Page
+from offloop.guide.pages import PAGE_SUFFIXES, Page
 from offloop.testing import runners
 from offloop.testing.accounts import Accounts, not_here
 from offloop.testing.expected_output import Fix, apply_fixes
@@ -134,6 +134,8 @@ def pytest_collect_file(
 ) -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
     """Put our collector of docstrings in the place of the stock one, which imports every `.py` it meets."""
     found = yield
+    if file_path.suffix.lower() in PAGE_SUFFIXES and file_path.suffix != ".md":
+        found.append(_node(MarkdownTextFile, parent, path=file_path))  # the stock plugin knows .md only
     kept = [node for node in found if not isinstance(node, MarkdownDocstringCodeModule)]
     if len(kept) < len(found):
         page = runners.page_of(file_path)

@@ -10,14 +10,17 @@ import gc
 import importlib
 import inspect
 import logging
+import os
 import subprocess
 import sys
 import threading
+import time
 import traceback
 import types
 import warnings
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, cast
@@ -61,6 +64,10 @@ class AsyncRunner(Protocol):
         """Run *coro* to its end on the runner's loop."""
         ...
 
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """The runner's loop, which is made at the first call."""
+        ...
+
 
 def run_python(
     page: Page,
@@ -78,6 +85,8 @@ def run_python(
     module = types.ModuleType("fence")
     module.__dict__.update(names)
     ran: set[int] = set()
+    if fixtures_runner is not None and fence.fixtures and not fence.backends and _awaits(fence):
+        fixtures_runner.get_loop()  # before the census: its descriptors are not the block's
     with census.marked(), _module_in_place(module), on_page(page, fence) as folder:
         with (
             _unseen_errors(seen, fence),
@@ -87,15 +96,22 @@ def run_python(
         ):
             before = census.census()
             limit = fence.seconds("timeout", DEFAULT_TIMEOUT_S)
+            began, took_s = time.monotonic(), list[float]()
             try:
-                with time_limit(limit, lambda: _kill_since(before)) as block_ended:
-                    block = _Block(page, fence, module, before, seen, block_ended)
-                    block.run(fixtures_runner, config)
-            except TimeLimit:
-                seen.timed_out_s = limit
+                with time_limit(limit, lambda: _kill_since(before)) as spare_the_rest:
+
+                    def ended() -> None:
+                        took_s.append(time.monotonic() - began)
+                        spare_the_rest()
+
+                    with _no_exit(), _undone(names):
+                        _Block(page, fence, module, before, seen, ended).run(fixtures_runner, config)
+                    ended()
             except BaseException as error:
+                took_s.append(time.monotonic() - began)
                 seen.raised = error
-            if isinstance(seen.raised, TimeLimit):
+            # By the clock, too: a block can swallow the exception that should have ended it.
+            if isinstance(seen.raised, TimeLimit) or took_s[0] > limit:
                 seen.timed_out_s = limit
             _give_way_to_interrupt(fence, seen)
             seen.longest_hold_s = max(seen.longest_hold_s, lag.longest_s)
@@ -111,6 +127,41 @@ def _give_way_to_interrupt(fence: Fence, seen: Observed) -> None:
     """A user's Ctrl-C ends the run, unless the page says that the block raises it."""
     if isinstance(seen.raised, KeyboardInterrupt) and "KeyboardInterrupt" not in (fence.key("raises") or ""):
         raise seen.raised
+
+
+@contextlib.contextmanager
+def _no_exit() -> Generator[None]:
+    """Let `os._exit()` in a block be an error of the block: it would end the run, green and without a word."""
+    real, pid = os._exit, os.getpid()  # pyright: ignore[reportPrivateUsage] - public for all its name
+
+    def refuse(status: int) -> None:
+        if os.getpid() != pid:  # a forked child ends with it
+            real(status)
+        raise RuntimeError(f"os._exit({status}) would end the whole run")
+
+    os._exit = refuse  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        os._exit = real
+
+
+@contextlib.contextmanager
+def _undone(names: Mapping[str, object]) -> Generator[None]:
+    """Undo pytest's monkeypatch while the folder that it may have left is there."""
+    try:
+        yield
+    finally:
+        for value in names.values():
+            if isinstance(value, pytest.MonkeyPatch):
+                value.undo()
+
+
+def _awaits(fence: Fence) -> bool:
+    with contextlib.suppress(SyntaxError, ValueError):
+        code = compile(fence.content, "fence", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        return bool(code.co_flags & inspect.CO_COROUTINE)
+    return False
 
 
 @contextlib.contextmanager
@@ -147,14 +198,14 @@ class _Block:
             names = [file.removesuffix(".py") for f in self.page.files_until(fence) if (file := f.file)]
             config.pluginmanager.rewrite_hook.mark_rewrite(*names)
         if fence.file:
-            importlib.import_module(fence.file.removesuffix(".py"))
+            copy_context().run(importlib.import_module, fence.file.removesuffix(".py"))
             return
         code = self.compiled(config)
         names = self.module.__dict__
         if not code.co_flags & inspect.CO_COROUTINE:
             if fence.backends:
                 raise SyntaxError("data-backend is for a block with top-level await")
-            exec(code, names)
+            copy_context().run(exec, code, names)
         elif fence.backends:
             for backend in (b for b in fence.backends if not backend_problem(b)):
                 # Each backend starts from the names given, not from what the other one left.

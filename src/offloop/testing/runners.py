@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -14,7 +15,7 @@ from offloop.guide.fences import Fence
 from offloop.guide.pages import Page, read_page
 from offloop.testing.console_block import run_console
 from offloop.testing.contract import complaints
-from offloop.testing.expected_output import Fix, matches
+from offloop.testing.expected_output import Fix, cannot_be_written
 from offloop.testing.hanging_block import run_hanging
 from offloop.testing.python_block import AsyncRunner, run_python
 
@@ -74,6 +75,9 @@ class _FixturesRunner:
     def run(self, coro: Coroutine[Any, Any, object]) -> object:
         return self._request.getfixturevalue("_function_scoped_runner").run(coro)
 
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return self._request.getfixturevalue("_function_scoped_runner").get_loop()
+
 
 _Style: TypeAlias = Literal["long", "short", "line", "no", "native", "value", "auto"]
 
@@ -126,10 +130,11 @@ class PythonBlock(_Base):
             return
         shown = page.output_of(fence)
         seen, state.ran = run_python(page, fence, args, asyncio_runner, state.config)
-        if _fixing() and shown is not None and not matches(shown.content, seen.output):
-            state.fix = Fix(str(page.path), shown.line, seen.output)
-            shown = None
-        _fail(page, fence, complaints(fence, seen, shown), seen.output)
+        found = complaints(fence, seen, shown)
+        # Only of a block that is right otherwise: what a failing one wrote is no output to show.
+        if _fixing() and found and shown is not None and not complaints(fence, seen, None):
+            found = _to_be_fixed(page, shown.line, seen.output)
+        _fail(page, fence, found, seen.output)
 
 
 @_runners.register_runner()
@@ -143,10 +148,17 @@ class ConsoleBlock(_Base):
         page = page_of(test.source_path)
         fence = page.at(test.start_line)
         found, state.ran, real = run_console(page, fence)
-        if _fixing() and any("output differs" in text for text in found):
-            state.fix = Fix(str(page.path), fence.line, real)
-            found = [text for text in found if "output differs" not in text]
+        if _fixing() and found and all("output differs" in text for text in found):
+            found = _to_be_fixed(page, fence.line, real)
         _fail(page, fence, found, "")
+
+
+def _to_be_fixed(page: Page, line: int, text: str) -> list[str]:
+    """Note what to write, or say why it cannot be written."""
+    if problem := cannot_be_written(page, text):
+        return [f"output differs, and --fix-output cannot write it: {problem}"]
+    state.fix = Fix(str(page.path), line, text)
+    return []
 
 
 def _fixing() -> bool:
