@@ -321,6 +321,13 @@ def contract(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Measure the wrapper beside its peers: "-- --rounds 25 --svg FILE"; Linux only."""
+    install(session, "--editable", ".[testing,serve]", "--group", "test", "--group", "bench")
+    session.run("python", "-m", "tests.benchmarks", *session.posargs)
+
+
+@nox.session
 def chaos(session: nox.Session) -> None:
     """Start thousands of children and treat them at random: "-- --minutes 20 --seed 1"; Linux only."""
     install(session, "--editable", ".[testing,serve]", "--group", "test")

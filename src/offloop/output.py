@@ -90,7 +90,7 @@ class _LineSplitter:
     def end(self) -> None:
         """Make a line of what has begun: no end of it will come."""
         if rest := self.take_begun():
-            self.ready = self.ready + deque((_Piece(rest),))
+            self.ready = deque([*self.ready, _Piece(rest)])
 
     def take_begun(self) -> bytes:
         begun = b"".join(self._begun)

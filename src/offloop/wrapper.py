@@ -658,7 +658,7 @@ def _refuse_nul(argv: tuple[str, ...], texts: tuple[str, ...]) -> None:
 def _checked_env(
     argv: tuple[str, ...], env: Mapping[str, str | None] | None
 ) -> Mapping[str, str | None] | None:
-    if not isinstance(env, Mapping | None):
+    if not isinstance(cast("object", env), Mapping | None):
         raise UsageError(f"env is {env!r}.", "Pass a dict of the names that change.")
     for name, value in cast("Iterable[tuple[object, object]]", (env or {}).items()):
         if not isinstance(name, str) or not isinstance(value, str | None) or not name or "=" in name:
