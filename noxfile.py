@@ -344,7 +344,11 @@ def mutations(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types of the package, the tests and every file of every page, for each system."""
-    install(session, ".[testing,serve]", *("--group", "test", "--group", "docs", "--group", "types"))
+    install(
+        session,
+        ".[testing,serve]",
+        *("--group", "test", "--group", "docs", "--group", "bench", "--group", "types"),
+    )
     # The wheel and not the checkout: that is what a user's type checker sees.
     session.run("pip", "install", "--quiet", "--no-build-isolation", "--no-deps", "--force-reinstall", ".")
     for system in ("Linux", "Windows", "Darwin"):

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -25,15 +24,10 @@ from collections import deque
 from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from offloop import process_tree
 from offloop.engines import Command, Engine
-from offloop.engines.child import Child
-from offloop.engines.dry_run import DryRunEngine
-from offloop.engines.hub import HubEngine
-from offloop.engines.local import LocalEngine
-from offloop.engines.on_loop import OnLoopEngine
 from offloop.errors import (
     ModuleExecutionError,
     ModuleTimeoutError,
@@ -44,6 +38,9 @@ from offloop.errors import (
 from offloop.loops import Caller, Latch, current_caller, shielded
 from offloop.modes import ModeChoice, RunMode, check_setting, choose_mode, parse_mode
 from offloop.output import Stream
+
+if TYPE_CHECKING:
+    from offloop.engines.child import Child
 
 __all__ = ("PIPE", "Process", "Result", "Stdin", "SubprocessWrapper", "python_argv")
 
@@ -313,14 +310,23 @@ class SubprocessWrapper:
         return self._engine
 
     def _make_engine(self, mode: RunMode, caller: Caller) -> Engine:
+        # Imported here: `import offloop` must be cheap, and most programs need one of them.
         match mode:
             case RunMode.ASYNC:
+                from offloop.engines.on_loop import OnLoopEngine
+
                 return OnLoopEngine(caller)
             case RunMode.THREADED:
+                from offloop.engines.hub import HubEngine
+
                 return HubEngine()
             case RunMode.LOCAL:
+                from offloop.engines.local import LocalEngine
+
                 return LocalEngine()
             case RunMode.DRY_RUN:
+                from offloop.engines.dry_run import DryRunEngine
+
                 return DryRunEngine(self.planned)
 
     # --- starting --------------------------------------------------------------------------------------------------
@@ -637,6 +643,8 @@ def _text(word: object) -> str:
 def _is_shell_string(word: str, cwd: Word | None) -> bool:
     if not any(character.isspace() for character in word):
         return False
+    import shutil  # it loads three compressors, and `import offloop` must be cheap
+
     return not os.path.exists(os.path.join(cwd or "", word)) and shutil.which(word) is None
 
 

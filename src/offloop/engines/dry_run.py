@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shlex
 from collections.abc import Callable
 
 from offloop import events
@@ -40,6 +39,8 @@ class DryRunEngine:
 
 
 def _one_line(argv: tuple[str, ...]) -> str:
+    import shlex  # it loads shutil, and that three compressors
+
     return "DRY_RUN: " + shlex.join(argv).replace("\r", "\\r").replace("\n", "\\n")
 
 

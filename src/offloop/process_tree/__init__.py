@@ -23,7 +23,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -173,6 +172,8 @@ def _explain_missing_program(
 ) -> OffloopError:
     search_path = (os.environ if env is None else env).get("PATH", os.defpath)
     if not os.path.dirname(argv[0]):
+        import shutil  # it loads three compressors, and `import offloop` must be cheap
+
         if shutil.which(argv[0], path=search_path) is None:
             return CommandNotFoundError(argv, search_path=search_path)
     elif not os.path.exists(os.path.join(cwd or "", argv[0])):
