@@ -17,19 +17,18 @@ class Pipe:
 
     def __init__(self, *, max_line_bytes: int = 100, buffer_bytes: int = 1000) -> None:
         self.resumed = 0
-        self.cancelled = 0
+        self.cancellations = 0
         self.stream = Stream(
             max_line_bytes=max_line_bytes,
             buffer_bytes=buffer_bytes,
-            resume=self._resume,
-            on_cancel=self._cancel,
+            owner=self,
         )
 
-    def _resume(self) -> None:
+    def resume(self, stream: Stream) -> None:
         self.resumed += 1
 
-    async def _cancel(self) -> None:
-        self.cancelled += 1
+    async def cancelled(self) -> None:
+        self.cancellations += 1
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -147,7 +146,7 @@ def test_cancelled_reader_tells_its_process() -> None:
             await asyncio.wait_for(pipe.stream.readline(), 0.01)
         pipe.stream.feed(b"later\n")
 
-        assert pipe.cancelled == 1
+        assert pipe.cancellations == 1
         assert await pipe.stream.readline() == b"later\n"
 
     asyncio.run(body())

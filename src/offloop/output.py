@@ -15,11 +15,12 @@ import codecs
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from offloop.errors import SettingsError, UsageError
 from offloop.loops import Latch
 
-__all__ = ("HIGH_WATER", "Batches", "Lines", "Stream", "TextLines")
+__all__ = ("HIGH_WATER", "Batches", "Lines", "Stream", "StreamOwner", "TextLines")
 
 HIGH_WATER = 256 * 1024
 """Bytes that a stream holds for its reader before the pipe is paused."""
@@ -98,6 +99,18 @@ class _LineSplitter:
         return begun
 
 
+class StreamOwner(Protocol):
+    """Who follows the process that writes to a stream."""
+
+    def resume(self, stream: Stream) -> None:
+        """Read on from the pipe of *stream*, which was paused. Called from any thread."""
+        ...
+
+    async def cancelled(self) -> None:
+        """A task was cancelled while it waited for output."""
+        ...
+
+
 class Stream:
     """What a process writes to one of its outputs.
 
@@ -119,9 +132,8 @@ class Stream:
         "_iterators",
         "_lock",
         "_offset",
-        "_on_cancel",
+        "_owner",
         "_paused",
-        "_resume",
         "_splitter",
         "_total_bytes",
         "_waiting",
@@ -133,19 +145,16 @@ class Stream:
         *,
         max_line_bytes: int,
         buffer_bytes: int,
-        resume: Callable[[], None],
-        on_cancel: Callable[[], Awaitable[None]],
+        owner: StreamOwner,
     ) -> None:
         """
         Args:
             max_line_bytes: Longest line that comes whole.
             buffer_bytes: What is kept of a stream that nobody reads.
-            resume: Called, from any thread, when a pipe that was paused may go on.
-            on_cancel: Awaited when a task is cancelled while it waits for output.
+            owner: Who follows the process.
         """
         self._buffer_bytes = buffer_bytes
-        self._resume = resume
-        self._on_cancel = on_cancel
+        self._owner = owner
         # Reentrant: an iterator that is collected inside of the lock takes it, too.
         self._lock = threading.RLock()
         self._chunks: deque[bytes] = _NOTHING  # what has arrived; of the first, the bytes from _offset on
@@ -268,7 +277,7 @@ class Stream:
             except GeneratorExit:  # the coroutine is being thrown away, it may not await
                 raise
             except BaseException:
-                await self._on_cancel()
+                await self._owner.cancelled()
                 raise
             finally:
                 self._waiting = None
@@ -286,7 +295,7 @@ class Stream:
             if resume:
                 self._paused = False
         if resume:
-            self._resume()
+            self._owner.resume(self)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _take_from_first(self, n: int) -> bytes:
@@ -354,12 +363,12 @@ class Stream:
             if resume:
                 self._paused = False
         if resume:
-            self._resume()
+            self._owner.resume(self)
 
     # --- filling ---------------------------------------------------------------------------------------------------
 
     def feed(self, data: bytes) -> bool:
-        """Add what arrived, from any thread. True: pause the pipe, and go on when *resume* is called."""
+        """Add what arrived, from any thread. True: pause the pipe, and go on when the owner is told to resume."""
         with self._lock:
             self._total_bytes += len(data)
             if self._chunks:

@@ -37,6 +37,8 @@ _DIE_WITHIN_S = 5.0
 class Child(ABC):
     """One process. Only what says so may be called from other threads."""
 
+    family: Family | None = None
+
     def __init__(
         self,
         command: Command,
@@ -62,8 +64,8 @@ class Child(ABC):
         self.started: Latch = Latch()
         self.exited: Latch = Latch()
         self.ended: Latch = Latch()
-        self.stdout: Stream = self._make_stream(1)
-        self.stderr: Stream = self._make_stream(2)
+        self.stdout: Stream = self._make_stream()
+        self.stderr: Stream = self._make_stream()
         self._run_soon = run_soon
         self._on_ended = on_ended
         self._context = copy_context()
@@ -77,12 +79,11 @@ class Child(ABC):
         self._grace: asyncio.TimerHandle | None = None
         self._drain: asyncio.TimerHandle | None = None
 
-    def _make_stream(self, number: int) -> Stream:
+    def _make_stream(self) -> Stream:
         return Stream(
             max_line_bytes=self.command.max_line_bytes,
             buffer_bytes=self.command.buffer_bytes,
-            resume=lambda: self.post(lambda: self.resume_pipe(number)),
-            on_cancel=self.cancelled,
+            owner=self,
         )
 
     # --- what each way to follow a process does itself -------------------------------------------------------------
@@ -135,6 +136,10 @@ class Child(ABC):
             self.loop.call_soon_threadsafe(function)
         except RuntimeError:
             log.debug("offloop: the loop that follows pid %d is closed", self.pid)
+
+    def resume(self, stream: Stream) -> None:
+        number = 1 if stream is self.stdout else 2
+        self.post(lambda: self.resume_pipe(number))
 
     def ask_to_stop(self) -> None:
         if self.tree is not None:
@@ -263,6 +268,8 @@ class Child(ABC):
             if stream.dropped_bytes:
                 self._emit(events.Dropped, dropped_bytes=stream.dropped_bytes)
         self._on_ended()
+        if self.family is not None:
+            self.family.remove(self)
         self.ended.set()
         self.exited.set()
         self.started.set()
@@ -299,6 +306,7 @@ class Family:
         self._on_empty: Callable[[], None] | None = None
 
     def add(self, child: Child) -> None:
+        child.family = self
         self._children.add(child)
 
     def remove(self, child: Child) -> None:

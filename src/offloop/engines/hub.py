@@ -51,16 +51,12 @@ class HubEngine:
         on_ended: Callable[[], None],
         run_soon: Callable[[Callable[[], None]], bool] | None = None,
     ) -> Child:
-        def ended() -> None:
-            on_ended()
-            self._family.remove(child)
-
         def begin() -> None:
             self._family.add(child)
             child.begin()
 
         child = make_child(
-            command, loop=self._loop, run_soon=run_soon or current_caller().run_soon, on_ended=ended
+            command, loop=self._loop, run_soon=run_soon or current_caller().run_soon, on_ended=on_ended
         )
         self._loop.call_soon_threadsafe(begin)
         return child

@@ -56,11 +56,7 @@ class OnLoopEngine:
         self._spawner = _Spawner(self._closed) if process_tree.FOLLOWED_BY_DESCRIPTORS else None
 
     def start(self, command: Command, on_ended: Callable[[], None]) -> Child:
-        def ended() -> None:
-            on_ended()
-            self._family.remove(child)
-
-        child = make_child(command, loop=self._loop, run_soon=current_caller().run_soon, on_ended=ended)
+        child = make_child(command, loop=self._loop, run_soon=current_caller().run_soon, on_ended=on_ended)
         if self._spawner is not None and isinstance(child, LeanChild):
             child.spawn_in = self._spawner.run
         self._family.add(child)
