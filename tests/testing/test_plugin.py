@@ -484,6 +484,14 @@ def test_fix_output_never_damages_a_page(project: Project, page: str, code: int)
     assert path.read_text("utf-8") == page
 
 
+def test_a_tally_for_a_missing_folder_is_refused_at_once(project: Project) -> None:
+    """Before anything runs."""
+    run = project.run("--tally", "missing/t.json", without=("tally",))
+
+    assert run.code == 4
+    assert "there is no folder" in run.text
+
+
 def test_fix_output_never_damages_a_module(project: Project) -> None:
     """Three quotes would end the docstring."""
     text = '"""x\n\n```python\nprint(chr(34) * 3)\n```\n\n```text { .output }\n1\n```\n"""\n'

@@ -135,6 +135,9 @@ def _some_of(known: tuple[str, ...]) -> Callable[[str], str]:
     check = _one_of(known)
 
     def each(value: str) -> str:
+        parts = _split(value)
+        if twice := next((part for part in parts if parts.count(part) > 1), ""):
+            return f"names {twice} twice"
         return next((f"{part!r} {check(part)}" for part in _split(value) or ("",) if check(part)), "")
 
     return each

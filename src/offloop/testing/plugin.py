@@ -60,6 +60,9 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(
             "-p offloop.testing needs the plugin pytest_markdown_docs, which is switched off"
         )
+    tally: Path | None = config.option.tally
+    if tally is not None and not tally.absolute().parent.is_dir():
+        raise pytest.UsageError(f"--tally {tally}: there is no folder {tally.absolute().parent}")
     config.option.markdowndocs = True
     config.option.markdowndocs_syntax = "superfences"
     runners.state.config = config
