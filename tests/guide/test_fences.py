@@ -79,7 +79,6 @@ def test_braces_hold_classes_id_values_and_flags() -> None:
         ('python { data-only="linux," }', "'' is not known"),
         ('python { data-backend="asyncio,tokio" }', "'tokio' is not known"),
         ('python { data-backend="trio,trio" }', "names trio twice"),
-        ("consle", "did you mean console?"),
         ('python { data-raises=": no type" }', 'must be "Type"'),
         ('python { data-exit="3" }', "data-exit belongs on console, not on python"),
         ('console { data-raises="E" }', "data-raises belongs on python, not on console"),
