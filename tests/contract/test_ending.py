@@ -231,11 +231,10 @@ def test_cleanup_after_the_loop_has_ended(mode: RunMode, register) -> None:
 
     with nothing_left():
         run_on("asyncio", body)
-        began = time.monotonic()
         for _ in range(10):
+            began = time.monotonic()
             wrappers[0].cleanup()
-
-        assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 5
         assert eventually(lambda: not left_alive(register))
     wrappers.clear()
     gc.collect()
@@ -336,9 +335,12 @@ def test_ctrl_c_ends_local_mode(register) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": source}, stderr=subprocess.PIPE
     ) as program:
-        assert eventually(lambda: len(registered(register)) == 2)
-        program.send_signal(signal.SIGINT)
-        _, errors = program.communicate(timeout=20)
+        try:
+            assert eventually(lambda: len(registered(register)) == 2)
+            program.send_signal(signal.SIGINT)
+            _, errors = program.communicate(timeout=20)
+        finally:
+            program.kill()
 
     assert b"KeyboardInterrupt" in errors
     assert not left_alive(register)
