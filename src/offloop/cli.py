@@ -45,5 +45,5 @@ def _serve(arguments: Sequence[str], parser: argparse.ArgumentParser) -> int:
     except ModuleNotFoundError as error:
         if error.name not in ("uvicorn", "click"):
             raise
-        parser.exit(2, f"offloop serve needs {error.name}: pip install 'offloop[serve]'\n")
+        parser.exit(2, "offloop serve needs uvicorn: pip install 'offloop[serve]'\n")
     return serve.command(arguments)
