@@ -124,6 +124,9 @@ else:
         try:
             # A zombie takes signals, too.
             return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        except ProcessLookupError:
+            # Reaped between open() and read().
+            return False
         except FileNotFoundError:
             return sys.platform != "linux"
 
