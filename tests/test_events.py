@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import sys
 import time
 
 import pytest
 
-from offloop import RunMode, SubprocessWrapper, events
-from tests.contract.children import exits, prints
+from offloop import ModuleTimeoutError, RunMode, SubprocessWrapper, events
+from tests.contract.children import IGNORES_SIGTERM, exits, prints
 
 REQUEST = contextvars.ContextVar("request", default="none")
 MODES = pytest.mark.parametrize("mode", list(RunMode), ids=lambda mode: mode.value)
@@ -89,4 +90,31 @@ def test_same_callback_twice_ends_once_each() -> None:
     events.emit(event, contextvars.copy_context(), lambda call: False)
 
     assert seen == [event]
-    assert not events.is_watched()
+    assert not events.is_heard(events.Started)
+
+
+def test_events_are_logged_with_their_fields(caplog: pytest.LogCaptureFixture) -> None:
+    """Each event is a record with the attributes of the event; no value of the environment is in any."""
+    caplog.set_level(logging.DEBUG, "offloop")
+
+    async def main() -> None:
+        async with SubprocessWrapper("threaded", grace_s=0.1, buffer_bytes=10) as wrapper:
+            secret = {"OFFLOOP_TEST_SECRET": "s3cret"}
+            loud = [sys.executable, "-c", "print('x' * 100)"]
+            await wrapper.run(*loud, env=secret)
+            with pytest.raises(ModuleTimeoutError):
+                await wrapper.run(*IGNORES_SIGTERM, env=secret, timeout_s=1.0)
+
+    asyncio.run(main())
+
+    records = {record["event"]: record for record in map(vars, caplog.records) if "event" in record}
+    assert set(records) >= {"Started", "FirstOutput", "Dropped", "Ended"}
+    assert records["Started"]["levelname"] == "DEBUG"
+    assert records["Dropped"]["levelname"] == "WARNING"
+    assert records["Dropped"]["dropped_bytes"] >= 90
+    assert records["Ended"]["timed_out"] is True
+    assert records["Ended"]["argv"] == tuple(IGNORES_SIGTERM)
+    if sys.platform != "win32":  # where nobody can be asked, nothing is escalated
+        assert records["Escalated"]["levelname"] == "WARNING"
+    everything = "".join(f"{record.getMessage()} {vars(record)}" for record in caplog.records)
+    assert "s3cret" not in everything

@@ -27,6 +27,9 @@ class Pipe:
     def resume(self, stream: Stream) -> None:
         self.resumed += 1
 
+    def check_program(self) -> None:
+        pass
+
     async def cancelled(self) -> None:
         self.cancellations += 1
 

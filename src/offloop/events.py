@@ -5,6 +5,10 @@
 A callback runs on the event loop of the caller that started the process, in a copy of the context variables it had
 then: request ids and log contexts are there. Where that loop has ended it runs in the thread in which the event
 happened. A slow callback is logged, one that raises is logged, and neither harms a process.
+
+Every event is also logged by the logger ``offloop``, with its attributes as ``extra`` fields and its kind as ``event``:
+``Escalated`` and ``Dropped`` as warnings, the others for debugging. Of a command its words are logged, and never its
+environment.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import time
 from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 __all__ = (
     "Dropped",
@@ -25,7 +29,7 @@ __all__ = (
     "FirstOutput",
     "Started",
     "emit",
-    "is_watched",
+    "is_heard",
     "subscribe",
 )
 
@@ -43,27 +47,47 @@ class _About:
     at: float = field(default_factory=time.monotonic)
     """When it happened, in seconds of ``time.monotonic()``."""
 
+    level: ClassVar[int] = logging.DEBUG
+    """At which it is logged."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Started(_About):
     """A process was started."""
+
+    def __str__(self) -> str:
+        return f"pid {self.pid} was started: {list(self.argv)!r}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FirstOutput(_About):
     """The first bytes arrived, on whichever of the two streams."""
 
+    def __str__(self) -> str:
+        return f"pid {self.pid} wrote its first output"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Escalated(_About):
     """The process was asked to stop, did not within its grace, and is killed with its tree."""
+
+    level = logging.WARNING
+
+    def __str__(self) -> str:
+        return f"pid {self.pid} was asked to stop, did not in time, and is killed with its tree"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dropped(_About):
     """Output that nobody read was dropped, oldest first. Emitted when a stream has ended."""
 
+    level = logging.WARNING
     dropped_bytes: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.dropped_bytes} bytes of the output of pid {self.pid} were dropped, since nobody read them"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +97,10 @@ class Ended(_About):
     returncode: int
     timed_out: bool
     duration_s: float
+
+    def __str__(self) -> str:
+        why = ", its time was up" if self.timed_out else ""
+        return f"pid {self.pid} ended with {self.returncode} after {self.duration_s:.3f} s{why}"
 
 
 Event: TypeAlias = Started | FirstOutput | Escalated | Dropped | Ended
@@ -104,13 +132,15 @@ def subscribe(callback: Callback) -> Callable[[], None]:
     return unsubscribe
 
 
-def is_watched() -> bool:
-    """Whether anybody has subscribed."""
-    return bool(_callbacks)
+def is_heard(kind: type[Event]) -> bool:
+    """Whether anybody has subscribed, or events of this kind are logged."""
+    return bool(_callbacks) or log.isEnabledFor(kind.level)
 
 
 def emit(event: Event, context: Context, run_soon: Callable[[Callable[[], None]], bool]) -> None:
-    """Hand *event* to the callbacks through *run_soon*, or at once if that returns False."""
+    """Log *event*, and hand it to the callbacks through *run_soon*, or at once if that returns False."""
+    if log.isEnabledFor(event.level):
+        context.copy().run(_log, event)
     for callback in _callbacks:
         # A copy each: a context that is entered already cannot be entered again.
         def call(callback: Callback = callback) -> None:
@@ -118,6 +148,11 @@ def emit(event: Event, context: Context, run_soon: Callable[[Callable[[], None]]
 
         if not run_soon(call):
             call()
+
+
+def _log(event: Event) -> None:
+    # Not env, which has secrets. argv may have, too, but every user of the machine can see that.
+    log.log(event.level, "offloop: %s", event, extra={"event": type(event).__name__, **vars(event)})
 
 
 def _call(callback: Callback, event: Event) -> None:

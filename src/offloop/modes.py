@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from offloop.errors import SettingsError, SubprocessPolicyError
 from offloop.loops import can_start_processes, current_caller, name_of
@@ -35,8 +35,7 @@ class RunMode(Enum):
     DRY_RUN = "dry-run"
 
 
-@dataclass(frozen=True)
-class ModeChoice:
+class ModeChoice(NamedTuple):
     """A run mode and, in one sentence, why."""
 
     mode: RunMode

@@ -88,6 +88,11 @@ class _LineSplitter:
         *starts, last = range(0, len(line), self._limit)
         return [*(_Piece(line[start : start + self._limit]) for start in starts), line[last:]]
 
+    @property
+    def holds_any(self) -> bool:
+        """Whether there is anything between feeding and delivery."""
+        return bool(self.ready or self._begun)
+
     def end(self) -> None:
         """Make a line of what has begun: no end of it will come."""
         if rest := self.take_begun():
@@ -104,6 +109,10 @@ class StreamOwner(Protocol):
 
     def resume(self, stream: Stream) -> None:
         """Read on from the pipe of *stream*, which was paused. Called from any thread."""
+        ...
+
+    def check_program(self) -> None:
+        """Raise UsageError in a fork of the program that started the process."""
         ...
 
     async def cancelled(self) -> None:
@@ -271,6 +280,7 @@ class Stream:
                     self._flatten()
                 if self._held or self._ended:
                     return self._held > 0
+                self._owner.check_program()
                 self._waiting = waiting = Latch()
             try:
                 await waiting.wait()
@@ -314,6 +324,8 @@ class Stream:
 
     def _flatten(self) -> None:
         """Make bytes again of what was made lines and not delivered."""
+        if not self._splitter.holds_any:
+            return
         parts: list[bytes] = []
         ready = self._splitter.ready
         while ready:
@@ -392,6 +404,8 @@ class Stream:
 
     def end(self, *, complete: bool) -> None:
         """Say, from any thread, that no more will come. Only the first time counts."""
+        if self._ended:
+            return
         with self._lock:
             if self._ended:
                 return
@@ -438,9 +452,11 @@ class Lines(_Iterator):
         return self
 
     async def __anext__(self) -> bytes:
-        lines = self._lines
-        line = lines.ready.popleft() if lines.ready else await self._next()
-        return _without_cr(line) if lines.has_cr else line
+        try:
+            line = self._lines.ready.popleft()
+        except IndexError:
+            line = await self._next()
+        return _without_cr(line) if self._lines.has_cr else line
 
 
 class Batches(_Iterator):

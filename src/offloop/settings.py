@@ -6,13 +6,12 @@ The table in the guide is printed from ``SETTINGS``. Variables are read when the
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ("RUN_MODE", "SETTINGS", "Setting")
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """One variable of the environment."""
 
     name: str

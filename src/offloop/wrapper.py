@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
+import anyio
+
 from offloop import process_tree
 from offloop.engines import Command, Engine
 from offloop.errors import (
@@ -99,6 +101,7 @@ class Stdin:
         Raises:
             BrokenPipeError: The child has closed its end, or it has ended.
         """
+        self._child.check_program()
         if self._child.reads_stdin:
             await _wait_or_end(self._child, self._child.write_stdin(data).wait())
         if not self._child.reads_stdin:
@@ -160,6 +163,8 @@ class Process:
         Raises:
             UsageError: The wrapper was closed, and the process, started with *detach*, runs on.
         """
+        if self.returncode is None:
+            self._child.check_program()
         streams = (self._child.stdout, self._child.stderr)
         for stream in streams:
             stream.begin_drain()
@@ -201,6 +206,7 @@ class Process:
         Raises:
             SettingsError: *grace_s* is negative, infinite or not a number.
         """
+        self._child.check_program()
         seconds = self._child.command.grace_s if grace_s is None else _seconds("grace_s", grace_s)
         self._child.post(lambda: self._child.begin_stop(seconds))
         await _wait_or_end(self._child, self._child.ended.wait())
@@ -255,12 +261,13 @@ class SubprocessWrapper:
         self._drain_s = _seconds("drain_s", drain_s)
         self._max_line_bytes = _count("max_line_bytes", max_line_bytes)
         self._buffer_bytes = _count("buffer_bytes", buffer_bytes)
-        self._leash = leash
+        self._leash = _flag("leash", leash)
         self._choice: ModeChoice | None = None
         if mode is None:
             check_setting()
         else:
             self._choice = ModeChoice(parse_mode(mode, name="mode"), "It was passed as mode=.")
+        self._program = 0
         self._caller: Caller | None = None
         self._engine: Engine | None = None
         self._places = _Places(self._max_running)
@@ -284,30 +291,40 @@ class SubprocessWrapper:
     def _current_choice(self) -> ModeChoice:
         return self._choice or choose_mode()
 
-    def _engine_here(self) -> Engine:
-        """The engine, made at the first call.
+    def _engine_here(self, argv: tuple[str, ...]) -> tuple[Engine, Caller]:
+        """The engine, made at the first call, and the loop that it serves.
 
         Raises:
             UsageError: The wrapper is closed, or belongs to another loop.
             SubprocessPolicyError: ASYNC mode, and the loop cannot start processes.
+            ResourceLimitError: No descriptors or threads are left for the engine.
         """
         if self._is_closed:
-            raise UsageError("This SubprocessWrapper is closed.", "Make a new one.")
+            raise _is_closed()
         try:
             caller = current_caller()
         except RuntimeError:
             raise UsageError("No event loop runs here.", "Call it from a coroutine.") from None
         if self._engine is None:
             choice = self._current_choice()
-            self._engine = self._make_engine(choice.mode, caller)
+            try:
+                self._engine = self._make_engine(choice.mode, caller)
+            except OSError as error:
+                raise process_tree.explain_start_error(error, argv, cwd=None, env=None) from error
+            self._program = os.getpid()
             self._choice = choice
             self._caller = caller
+        elif self._program != os.getpid():
+            raise UsageError(
+                f"This SubprocessWrapper belongs to the program {self._program}, of which this one is a fork.",
+                "Make a new one after the fork.",
+            )
         elif self._caller != caller:
             raise UsageError(
                 f"This SubprocessWrapper belongs to another event loop, and was called from {caller.name}.",
                 "Make one wrapper for each loop.",
             )
-        return self._engine
+        return self._engine, caller
 
     def _make_engine(self, mode: RunMode, caller: Caller) -> Engine:
         # Imported here: `import offloop` must be cheap, and most programs need one of them.
@@ -364,7 +381,7 @@ class SubprocessWrapper:
             ArgumentTooLongError: The system does not take arguments of this length.
             ResourceLimitError: No memory, descriptors, threads or processes are left.
             UnsafeCommandError: A shell string, a NUL, or a batch file with arguments.
-            SettingsError: *timeout_s* is negative, infinite or not a number.
+            SettingsError: *timeout_s* is negative, infinite or not a number; a flag is not True or False.
             SubprocessPolicyError: ASYNC mode, and the running loop cannot start processes.
             UsageError: No command, a closed wrapper, another loop.
 
@@ -382,6 +399,9 @@ class SubprocessWrapper:
             detach=detach,
             allow_batch=allow_batch,
         )
+        await _wait_or_end(child, child.started.wait())
+        if child.error is not None:
+            raise child.error
         return Process(child), child.stdout, child.stderr
 
     async def run(
@@ -407,6 +427,7 @@ class SubprocessWrapper:
             ModuleExecutionError: With *check*: its exit code was not 0.
             OffloopError: Whatever ``create_subprocess()`` raises.
         """
+        _flag("check", check)
         if stdin == PIPE:
             raise UsageError("run() was called with stdin=PIPE.", "Pass bytes, or use create_subprocess().")
         child = await self._start(
@@ -419,6 +440,8 @@ class SubprocessWrapper:
             allow_batch=allow_batch,
         )
         await _wait_or_end(child, child.ended.wait())
+        if child.error is not None:
+            raise child.error
         result = _result(child)
         if check:
             _raise_if_failed(result, timeout_s)
@@ -435,8 +458,9 @@ class SubprocessWrapper:
         detach: bool,
         allow_batch: bool,
     ) -> Child:
-        words = _checked_argv(argv, cwd=cwd, allow_batch=allow_batch)
-        engine = self._engine_here()
+        detach = _flag("detach", detach)
+        words = _checked_argv(argv, cwd=cwd, allow_batch=_flag("allow_batch", allow_batch))
+        engine, caller = self._engine_here(words)
         command = Command(
             argv=words,
             cwd=_checked_cwd(words, cwd),
@@ -453,14 +477,12 @@ class SubprocessWrapper:
         )
         await self._places.take()
         try:
-            self._engine_here()  # it may have been closed meanwhile
-            child = engine.start(command, self._places.give_back)
+            if self._is_closed:
+                raise _is_closed()
+            child = engine.start(command, run_soon=caller.run_soon, on_ended=self._places.give_back)
         except BaseException:
             self._places.give_back()
             raise
-        await _wait_or_end(child, child.started.wait())
-        if child.error is not None:
-            raise child.error
         return child
 
     # --- closing ---------------------------------------------------------------------------------------------------
@@ -473,8 +495,8 @@ class SubprocessWrapper:
         """
         self._is_closed = True
         self._places.close()
-        if self._engine is None:
-            return
+        if self._engine is None or self._program != os.getpid():
+            return  # in a fork, what was started is not ours
         if self._caller != current_caller():
             self.cleanup()
             return
@@ -489,16 +511,23 @@ class SubprocessWrapper:
         """
         self._is_closed = True
         self._places.close()
-        if self._engine is not None:
+        if self._engine is not None and self._program == os.getpid():
             self._engine.close_now()
 
     async def __aenter__(self) -> SubprocessWrapper:
+        # Loads the part of anyio that aclose() needs: at that time there may be no descriptor to read it with, and a server
+        # rather waits for it now than in the middle of a request.
+        anyio.get_cancelled_exc_class()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+def _is_closed() -> UsageError:
+    return UsageError("This SubprocessWrapper is closed.", "Make a new one.")
 
 
 class _Places:
@@ -606,11 +635,17 @@ def _count(name: str, value: object) -> int:
     return value
 
 
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise SettingsError(name, value, allowed="True or False")
+    return value
+
+
 def _checked_argv(argv: tuple[Word, ...], *, cwd: Word | None, allow_batch: bool) -> tuple[str, ...]:
     words = tuple(_text(word) for word in argv)
     if not words or not words[0]:
         raise UsageError("There is no command.", "Pass the program and its arguments: run('git', 'status').")
-    _refuse_nul(words, words)
+    _check_texts(words, words)
     if len(words) == 1 and _is_shell_string(words[0], cwd):
         raise UnsafeCommandError(
             words,
@@ -641,7 +676,7 @@ def _text(word: object) -> str:
 
 
 def _is_shell_string(word: str, cwd: Word | None) -> bool:
-    if not any(character.isspace() for character in word):
+    if word.split() == [word]:  # no white space anywhere
         return False
     import shutil  # it loads three compressors, and `import offloop` must be cheap
 
@@ -653,8 +688,15 @@ def _is_batch_file(program: str) -> bool:
     return program.rstrip(". ").lower().endswith((".bat", ".cmd"))
 
 
-def _refuse_nul(argv: tuple[str, ...], texts: tuple[str, ...]) -> None:
+def _check_texts(argv: tuple[str, ...], texts: tuple[str, ...]) -> None:
     for text in texts:
+        try:
+            os.fsencode(text)
+        except UnicodeEncodeError as error:
+            raise UsageError(
+                f"{text!r} cannot be encoded for the system: {error.reason}.",
+                "Send text that is not valid through stdin=, as bytes.",
+            ) from error
         if "\0" in text:
             raise UnsafeCommandError(
                 argv,
@@ -674,7 +716,7 @@ def _checked_env(
                 f"env has {name!r}: {value!r}.",
                 "Names are str without '=', values are str, or None to remove one.",
             )
-        _refuse_nul(argv, (name, value or ""))
+        _check_texts(argv, (name, value or ""))
     return env
 
 
@@ -687,7 +729,7 @@ def _checked_cwd(argv: tuple[str, ...], cwd: Word | None) -> str | None:
         folder = None
     if not isinstance(folder, str):
         raise UsageError(f"cwd is {cwd!r}.", "Pass a str or a path.")
-    _refuse_nul(argv, (folder,))
+    _check_texts(argv, (folder,))
     return folder
 
 

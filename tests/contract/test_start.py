@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -91,6 +93,18 @@ BAD_CALLS = {
     "infinite": (("ls",), {"timeout_s": math.inf}, SettingsError),
     "str as stdin": (("ls",), {"stdin": "text"}, UsageError),
     "PIPE in run()": (("ls",), {"stdin": offloop.PIPE}, UsageError),
+    "bytes": ((b"ls",), {}, UsageError),
+    "bytes as cwd": (("ls",), {"cwd": b"/tmp"}, UsageError),
+    "a word for a flag": (("ls",), {"detach": "no"}, SettingsError),
+    "check is a word": (("ls",), {"check": "no"}, SettingsError),
+    **(
+        {}
+        if ON_WINDOWS  # whose names are UTF-16 with any surrogates
+        else {
+            "half a character": (("ls", "\ud800"), {}, UsageError),
+            "half a character in env": (("ls",), {"env": {"A": "\ud800"}}, UsageError),
+        }
+    ),
 }
 
 
@@ -224,6 +238,112 @@ def test_no_descriptors_left(place: Place) -> None:
             assert (await wrapper.run(*exits(0))).returncode == 0
 
     place.run(body)
+
+
+def _limited(program: str, *args: str) -> str:
+    """What *program*, which changes limits of its own, prints; it prints no complaints."""
+    argv = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program, *args]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+FROM_THE_FIRST_START_ON = """
+import asyncio, os, resource, sys, threading
+import anyio._backends._asyncio, offloop.engines.hub, offloop.engines.on_loop  # while files can be read
+from offloop import ResourceLimitError, SubprocessWrapper
+
+def settled():
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread():
+            thread.join(5)
+    return len(os.listdir("/dev/fd")), threading.active_count()
+
+async def main():
+    mode, kind = sys.argv[1], getattr(resource, sys.argv[2])
+    if kind == resource.RLIMIT_NPROC and os.getuid() == 0:
+        os.setresuid(65534, 65534, 65534)  # root has no such limit
+    soft, hard = resource.getrlimit(kind)
+    before = settled()
+    taken = max(int(fd) for fd in os.listdir("/dev/fd")) if kind == resource.RLIMIT_NOFILE else 1
+    for free in range(30):
+        async with SubprocessWrapper(mode) as wrapper:
+            resource.setrlimit(kind, (taken + free, hard))
+            try:
+                for _ in range(2):
+                    await wrapper.run("/bin/true")
+            except ResourceLimitError as error:
+                print(error.argv, error.errno)
+            else:
+                print("enough")
+                break
+            finally:
+                resource.setrlimit(kind, (soft, hard))
+            await wrapper.run("/bin/true")  # what failed for want of something works when it is there
+        assert settled() == before, (free, before, settled())
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(ON_WINDOWS, reason="there are no such limits")
+@pytest.mark.parametrize("limit", ["RLIMIT_NOFILE", "RLIMIT_NPROC"])
+@pytest.mark.parametrize("mode", ["async", "threaded", "local"])
+def test_nothing_left_from_the_first_start_on(mode: str, limit: str) -> None:
+    """With any number of descriptors, or of processes and threads, too few: its own error, and nothing is left."""
+    if limit == "RLIMIT_NPROC" and os.getuid() != 0:
+        pytest.skip("only root can become a user without other processes")
+    *failed, last = _limited(FROM_THE_FIRST_START_ON, mode, limit).splitlines()
+
+    number = errno.EMFILE if limit == "RLIMIT_NOFILE" else errno.EAGAIN
+    assert last == "enough"
+    assert len(failed) > 2
+    assert set(failed) == {f"('/bin/true',) {number}"}
+
+
+IN_A_FORK = """
+import asyncio, os, sys
+from offloop import SubprocessWrapper, UsageError
+
+async def in_fork(wrapper, process, stdout):
+    calls = [wrapper.run("true"), process.wait(), process.stop(), process.stdin.write(b"x"), stdout.readline()]
+    for call in calls:
+        try:
+            await call
+        except UsageError as error:
+            assert "fork" in str(error), error
+            print("refused", flush=True)
+    process.terminate()
+    process.kill()
+    wrapper.cleanup()
+    await wrapper.aclose()
+    async with SubprocessWrapper(sys.argv[1]) as own:
+        print((await own.run("echo", "own")).stdout.decode().strip(), flush=True)
+
+async def main():
+    async with SubprocessWrapper(sys.argv[1]) as wrapper:
+        process, stdout, _ = await wrapper.create_subprocess("cat", stdin=-1)
+        fork = os.fork()
+        if not fork:
+            code = 1
+            try:
+                asyncio.run(in_fork(wrapper, process, stdout))
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1]) == 0
+        await process.stdin.write(b"alive\\n")
+        print((await stdout.readline()).decode().strip(), flush=True)
+        await process.stop()
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(ON_WINDOWS, reason="there is no fork")
+@pytest.mark.parametrize("mode", ["async", "threaded"])
+def test_in_a_fork_of_the_program(mode: str) -> None:
+    """A fork can neither use nor harm what its parent has started, and starts processes of its own."""
+    assert _limited(IN_A_FORK, mode).split() == ["refused"] * 5 + ["own", "alive"]
 
 
 @pytest.mark.parametrize("loop", ["selector", "trio"])

@@ -12,8 +12,7 @@ An engine makes a ``Child`` (child.py), the life of one process. How its pipes a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from offloop.modes import RunMode
 
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
 __all__ = ("Command", "Engine")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """What to start and how to treat it. Everything in it has been checked."""
 
     argv: tuple[str, ...]
@@ -45,11 +43,18 @@ class Command:
 class Engine(Protocol):
     """Starts processes and follows them to their end."""
 
-    def start(self, command: Command, on_ended: Callable[[], None]) -> Child:
+    def start(
+        self,
+        command: Command,
+        *,
+        run_soon: Callable[[Callable[[], None]], bool],
+        on_ended: Callable[[], None],
+    ) -> Child:
         """Begin to start *command* for the calling task.
 
         The child belongs to the engine from here on, before there is a process. Its ``started`` is set when there is
-        one, or when there is an ``error``. *on_ended* is called, in any thread, when it has ended or failed.
+        one, or when there is an ``error``. Callbacks of events go through *run_soon*; *on_ended* is called, in any
+        thread, when it has ended or failed.
         """
         ...
 

@@ -13,16 +13,17 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import TypeVar
+from typing import cast
 
 from offloop import events
 from offloop.engines import Command
-from offloop.errors import OffloopError, ResourceLimitError
+from offloop.errors import OffloopError, ResourceLimitError, UsageError
 from offloop.loops import Latch, running_loop, shielded
 from offloop.output import Stream
 from offloop.process_tree import ProcessTree
@@ -30,7 +31,6 @@ from offloop.process_tree import ProcessTree
 __all__ = ("Child", "Family", "start_thread")
 
 log: logging.Logger = logging.getLogger("offloop")
-_EventT = TypeVar("_EventT", bound=events.Event)
 _DIE_WITHIN_S = 5.0
 
 
@@ -69,6 +69,7 @@ class Child(ABC):
         self._run_soon = run_soon
         self._on_ended = on_ended
         self._context = copy_context()
+        self._program = os.getpid()
         self._started_at = time.monotonic()
         self._exited_at: float | None = None
         self._abandoned = False
@@ -126,6 +127,17 @@ class Child(ABC):
     @property
     def duration_s(self) -> float:
         return (self._exited_at or time.monotonic()) - self._started_at
+
+    def check_program(self) -> None:
+        """
+        Raises:
+            UsageError: This program is a fork of the one that started the process, and nothing is followed in here.
+        """
+        if self._program != os.getpid():
+            raise UsageError(
+                f"pid {self.pid} was started by the program {self._program}, of which this one is a fork.",
+                "Start processes after the fork, with a wrapper that was made after it.",
+            )
 
     def post(self, function: Callable[[], object]) -> None:
         """Run *function* on the thread of the loop: at once if this is it."""
@@ -264,7 +276,7 @@ class Child(ABC):
 
     def _end_everything(self) -> None:
         for stream in (self.stdout, self.stderr):
-            stream.end(complete=False)
+            stream.end(complete=False)  # nothing more, if its end was seen
             if stream.dropped_bytes:
                 self._emit(events.Dropped, dropped_bytes=stream.dropped_bytes)
         self._on_ended()
@@ -292,9 +304,10 @@ class Child(ABC):
         if timer is not None:
             timer.cancel()
 
-    def _emit(self, kind: Callable[..., events.Event], **details: object) -> None:
-        if events.is_watched():
-            event = kind(pid=self.pid, argv=self.command.argv, mode=self.command.mode.value, **details)
+    def _emit(self, kind: type[events.Event], **details: object) -> None:
+        if events.is_heard(kind):
+            make = cast("Callable[..., events.Event]", kind)
+            event = make(pid=self.pid, argv=self.command.argv, mode=self.command.mode.value, **details)
             events.emit(event, self._context, self._run_soon)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from offloop import events
 from offloop.engines import Command
 from offloop.engines.child import Child
-from offloop.loops import Latch, current_caller
+from offloop.loops import Latch
 
 __all__ = ("DryRunEngine",)
 
@@ -22,10 +22,16 @@ class DryRunEngine:
     def __init__(self, planned: list[tuple[str, ...]]) -> None:
         self._planned = planned
 
-    def start(self, command: Command, on_ended: Callable[[], None]) -> Child:
+    def start(
+        self,
+        command: Command,
+        *,
+        run_soon: Callable[[Callable[[], None]], bool],
+        on_ended: Callable[[], None],
+    ) -> Child:
         self._planned.append(command.argv)
         log.info("offloop: %s", _one_line(command.argv))
-        child = _PlannedChild(command, run_soon=current_caller().run_soon, on_ended=on_ended)
+        child = _PlannedChild(command, run_soon=run_soon, on_ended=on_ended)
         child.begin()
         return child
 

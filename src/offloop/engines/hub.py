@@ -8,14 +8,17 @@ on: an asyncio loop that cannot, uvloop, trio.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 
 from offloop import process_tree
 from offloop.engines import Command
 from offloop.engines.child import Child, Family, start_thread
-from offloop.engines.on_loop import make_child
-from offloop.loops import Latch, current_caller, hub_loop
+from offloop.engines.on_loop import TOGETHER_S, make_child
+from offloop.loops import Latch, close_watcher, hub_loop, wakes_in_one, watcher_for
 
 __all__ = ("HubEngine",)
 
@@ -26,14 +29,21 @@ class HubEngine:
     """Follows processes on a thread of its own. Its methods may be called from any thread."""
 
     def __init__(self) -> None:
+        """
+        Raises:
+            OSError: No descriptors or threads are left.
+        """
         self._loop = hub_loop()
         self._family = Family()
+        self._orders: deque[Child] = deque()
+        self._is_called = False
         self._closed = Latch()
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._loop.close)
+            self._watcher = watcher_for(self._loop)
+            undo.callback(close_watcher, self._watcher)
             self._thread = start_thread("offloop-hub", self._work)
-        except BaseException:
-            self._loop.close()
-            raise
+            undo.pop_all()
 
     def _work(self) -> None:
         try:
@@ -42,24 +52,44 @@ class HubEngine:
                 # Transports close their handles a few iterations after close().
                 self._loop.run_until_complete(_a_few_iterations())
         finally:
+            close_watcher(self._watcher)
             self._loop.close()
             self._closed.set()
 
     def start(
         self,
         command: Command,
+        *,
+        run_soon: Callable[[Callable[[], None]], bool],
         on_ended: Callable[[], None],
-        run_soon: Callable[[Callable[[], None]], bool] | None = None,
     ) -> Child:
-        def begin() -> None:
-            self._family.add(child)
-            child.begin()
-
         child = make_child(
-            command, loop=self._loop, run_soon=run_soon or current_caller().run_soon, on_ended=on_ended
+            command,
+            loop=self._loop,
+            watcher=self._watcher,
+            run_soon=run_soon,
+            on_ended=on_ended,
         )
-        self._loop.call_soon_threadsafe(begin)
+        self._orders.append(child)
+        if (
+            not self._is_called
+        ):  # for several orders one call: each is a system call in which the hub takes the GIL
+            self._is_called = True
+            self._loop.call_soon_threadsafe(self._begin)
         return child
+
+    def _begin(self) -> None:
+        self._is_called = False
+        pause_at = time.monotonic() + TOGETHER_S
+        with wakes_in_one():
+            while self._orders:
+                if time.monotonic() > pause_at:  # what runs already wants to be read
+                    self._is_called = True
+                    self._loop.call_soon(self._begin)
+                    return
+                child = self._orders.popleft()
+                self._family.add(child)
+                child.begin()
 
     def begin_close(self, grace_s: float) -> Latch:
         self._post(lambda: self._family.begin_close(grace_s, self._loop.stop))

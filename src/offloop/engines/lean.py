@@ -1,29 +1,28 @@
 """Follow a process by descriptors: pipes of our own, raw reads when they are ready, a pidfd for the exit.
 
 No transports, protocols or StreamReaders of asyncio: about half of the CPU of a spawn, a fifth of the memory of an
-idle child, and ``wait()`` does not depend on pipes. Uses only the public ``add_reader()`` and ``add_writer()``, so it runs
-on every selector loop and on uvloop.
+idle child, and ``wait()`` does not depend on pipes. Of the loop it uses only the public ``add_reader()``, so it runs on
+every selector loop and on uvloop.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import subprocess
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 from offloop import process_tree
 from offloop.engines import Command
 from offloop.engines.child import Child, start_thread
 from offloop.errors import OffloopError
-from offloop.loops import Latch
+from offloop.loops import Latch, Watcher
 from offloop.output import Stream
 from offloop.process_tree import ProcessTree
 
-__all__ = ("LeanChild",)
+__all__ = ("LeanChild", "Spawner")
 
 # The size of a pipe. A larger buffer is not filled, and would be mapped anew for every read.
 _READ_BYTES = 64 * 1024
@@ -32,40 +31,58 @@ _LAST_READ_BYTES = 1024 * 1024
 _LOOK_IF_CLOSED_S = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class _Newborn:
+class _Newborn(NamedTuple):
     tree: ProcessTree
     stdin: int | None
     stdout: int | None
     stderr: int | None
 
 
+class Spawner(Protocol):
+    """A thread that starts processes."""
+
+    def spawn(self, child: LeanChild, /) -> None:
+        """Call ``child.spawn()`` there and ``child.settle()`` on the thread of the loop."""
+        ...
+
+
 class LeanChild(Child):
     """A child that is followed by descriptors."""
 
-    spawn_in: Callable[[Callable[[], None]], None] | None = None
-    """Runs the spawn in another thread; None: in place."""
+    spawner: Spawner | None = None
+    """Starts the process in another thread; None: it is started in place."""
 
     _newborn: _Newborn | OffloopError | None = None
     _outlets: tuple[_Outlet, ...] = ()
     _inlet: _Inlet | None = None
     _watched: int | None = None
 
-    def begin(self) -> None:
-        if self.spawn_in is None:
-            self._newborn = _start_or_error(self.command)
-            self.settle()
-        else:
-            self.spawn_in(self._spawn)
+    def __init__(
+        self,
+        command: Command,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        watcher: Watcher,
+        run_soon: Callable[[Callable[[], None]], bool],
+        on_ended: Callable[[], None],
+    ) -> None:
+        """*watcher* calls back on the thread of *loop*; for the rest see ``Child``."""
+        super().__init__(command, loop=loop, run_soon=run_soon, on_ended=on_ended)
+        self.watcher = watcher
 
-    def _spawn(self) -> None:
-        """In the spawner's thread."""
+    def begin(self) -> None:
+        if self.spawner is not None:
+            self.spawner.spawn(self)
+        else:
+            self.spawn()
+            self.settle()
+
+    def spawn(self) -> None:
+        """Start the process, in whatever thread; ``settle()`` follows on that of the loop."""
         if self._abandoned:
             self._newborn = _abandoned_before_birth()
         else:
             self._newborn = _start_or_error(self.command)
-        # If the loop has ended meanwhile, end_now() settles it.
-        self.post(self.settle)
 
     def settle(self) -> None:
         newborn, self._newborn = self._newborn, None
@@ -81,7 +98,7 @@ class LeanChild(Child):
             if fd is not None
         )
         if newborn.stdin is not None:
-            self._inlet = _Inlet(self.loop, newborn.stdin)
+            self._inlet = _Inlet(self.watcher, newborn.stdin)
         self.born(newborn.tree)
         for stream in (self.stdout, self.stderr):
             if not self._outlets:
@@ -98,7 +115,7 @@ class LeanChild(Child):
     def _watch_for_exit(self, tree: ProcessTree) -> None:
         if tree.exit_fd is not None:
             self._watched = tree.exit_fd
-            self.loop.add_reader(tree.exit_fd, self._look_for_exit)
+            self.watcher.add_reader(tree.exit_fd, self._look_for_exit)
         else:
             start_thread(f"offloop-wait-{tree.pid}", lambda: self._wait_in_thread(tree))
 
@@ -118,7 +135,7 @@ class LeanChild(Child):
 
     def _stop_watching(self) -> None:
         if self._watched is not None:
-            _unwatch(self.loop.remove_reader, self._watched)
+            _unwatch(self.watcher.remove_reader, self._watched)
             self._watched = None
 
     def resume_pipe(self, number: int) -> None:
@@ -126,7 +143,10 @@ class LeanChild(Child):
             self._outlets[number - 1].resume()
 
     def has_open_pipes(self) -> bool:
-        return any(outlet.fd is not None for outlet in self._outlets)
+        for outlet in self._outlets:
+            if outlet.fd is not None:
+                return True
+        return False
 
     def drain_is_over(self) -> None:
         # Before the kill: the end of a pipe that comes from the kill is not the end of the output.
@@ -175,12 +195,12 @@ class _Outlet:
     def resume(self) -> None:
         if self.fd is not None and not self._is_watched:
             self._is_watched = True
-            self._child.loop.add_reader(self.fd, self._readable)
+            self._child.watcher.add_reader(self.fd, self._readable)
 
     def _pause(self) -> None:
         if self.fd is not None and self._is_watched:
             self._is_watched = False
-            _unwatch(self._child.loop.remove_reader, self.fd)
+            _unwatch(self._child.watcher.remove_reader, self.fd)
 
     def _readable(self) -> None:
         data = self._read()
@@ -225,12 +245,11 @@ class _Outlet:
 class _Inlet:
     """Our end of the pipe that the child reads from."""
 
-    __slots__ = ("_is_closing", "_is_watched", "_loop", "_waiting", "_waiting_bytes", "fd")
+    __slots__ = ("_is_closing", "_is_watched", "_waiting", "_watcher", "fd")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
-        self._loop = loop
+    def __init__(self, watcher: Watcher, fd: int) -> None:
+        self._watcher = watcher
         self._waiting: deque[tuple[memoryview, Latch | None]] = deque()
-        self._waiting_bytes = 0
         self._is_watched = False
         self._is_closing = False
         self.fd: int | None = fd
@@ -268,12 +287,12 @@ class _Inlet:
     def _watch(self) -> None:
         if self.fd is not None and not self._is_watched:
             self._is_watched = True
-            self._loop.add_writer(self.fd, self._write_on)
+            self._watcher.add_writer(self.fd, self._write_on)
 
     def _unwatch(self) -> None:
         if self.fd is not None and self._is_watched:
             self._is_watched = False
-            _unwatch(self._loop.remove_writer, self.fd)
+            _unwatch(self._watcher.remove_writer, self.fd)
 
     def close(self) -> None:
         self._unwatch()
@@ -287,9 +306,10 @@ class _Inlet:
 
 
 def _unwatch(remove: Callable[[int], object], fd: int) -> None:
-    # A closed loop has forgotten it already: asyncio says so with an error, uvloop, too.
-    with contextlib.suppress(RuntimeError):
+    try:
         remove(fd)
+    except RuntimeError:
+        pass  # a closed loop has forgotten it already
 
 
 def _abandoned_before_birth() -> OffloopError:

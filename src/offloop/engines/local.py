@@ -29,10 +29,17 @@ class LocalEngine:
     def __init__(self) -> None:
         self._hub = HubEngine()
 
-    def start(self, command: Command, on_ended: Callable[[], None]) -> Child:
+    def start(
+        self,
+        command: Command,
+        *,
+        run_soon: Callable[[Callable[[], None]], bool],
+        on_ended: Callable[[], None],
+    ) -> Child:
+        # What would be run soon on the caller's loop, which is blocked, is run in here.
         calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
 
-        def run_soon(function: Callable[[], None]) -> bool:
+        def run_here(function: Callable[[], None]) -> bool:
             calls.put(function)
             return True
 
@@ -40,7 +47,7 @@ class LocalEngine:
             on_ended()
             calls.put(lambda: None)
 
-        child = self._hub.start(command, ended, run_soon)
+        child = self._hub.start(command, run_soon=run_here, on_ended=ended)
         until = child.started if command.detach else child.ended
         try:
             _run_calls(calls, until, _cancellations)

@@ -98,12 +98,13 @@ class ProcessTree:
         exit_fd: Becomes readable when the root exits; None where there is no such thing.
     """
 
-    __slots__ = ("_detached", "_leashed", "_lock", "exit_fd", "pid", "popen")
+    __slots__ = ("_detached", "_leashed", "_lock", "_parent", "exit_fd", "pid", "popen")
 
     def __init__(self, popen: subprocess.Popen[bytes], *, leash: bool, detach: bool) -> None:
         self.pid: int = popen.pid
         self.popen: subprocess.Popen[bytes] = popen
         self.exit_fd = _open_pidfd(popen.pid)
+        self._parent = os.getpid()
         self._leashed = leash
         self._detached = detach
         # Between the look whether the root has been reaped and the signal, nobody may reap it.
@@ -121,7 +122,8 @@ class ProcessTree:
 
     def _signal(self, number: int) -> bool:
         with self._lock:
-            if self.popen.returncode is not None:
+            # In a fork of this program it is somebody else's tree, and its root may have been reaped there.
+            if self.popen.returncode is not None or self._parent != os.getpid():
                 return False
             try:
                 os.killpg(self.pid, number)
@@ -193,6 +195,12 @@ class ProcessTree:
                 self.exit_fd = None
 
     def _reap(self) -> None:
+        # First without Popen, which takes its time for the case that the root runs still.
+        with contextlib.suppress(ChildProcessError):
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.popen.returncode = os.waitstatus_to_exitcode(status)
+                return
         try:
             self.popen.wait(_REAP_WITHIN_S)
         except subprocess.TimeoutExpired:
@@ -235,20 +243,19 @@ def _reap_left_running() -> None:
 
 # --- the leash -----------------------------------------------------------------------------------------------------
 
-# Reads "+ 4711" and "- 4711"; when its input ends, this program is gone, and what is left is killed. It ignores polite
-# signals: a service manager sends them to all processes of a service, and the helper must outlive the program.
-# dash wants `-s KILL` and the `--`.
+# When its input ends, this program is gone, and what is in its table is killed: a line for each place, with a group or
+# empty. A table and not messages: those wake the helper twice for each child, and what it has not read it does not know.
+# The table is its descriptor 1, since a shell can be given that one without /dev/fd or a number above 9. It ignores polite signals: a service manager sends them to all processes of a service, and the
+# helper must outlive the program. dash wants `-s KILL` and the `--`.
 _HELPER = """
 trap '' HUP INT TERM
-groups=' '
-while read -r sign group; do
-  case $sign in
-    +) groups="$groups$group " ;;
-    -) groups="${groups%%" $group "*} ${groups#*" $group "}" ;;
-  esac
-done
-for group in $groups; do kill -s KILL -- "-$group"; done
+read -r end
+while read -r group; do
+  [ -z "$group" ] || kill -s KILL -- "-$group"
+done <&1
 """
+_LINE = "{:>10}\n"
+_LINE_BYTES = 11
 
 
 class _Leash:
@@ -257,25 +264,45 @@ class _Leash:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
-        self._groups: set[int] = set()
+        self._places: dict[int, int] = {}  # by group: its line in the table
+        self._free_places: list[int] = []
+        self._table = -1
         self._pipe = -1
         self._helper_pid = 0
-        self._missing = False
+        self._is_impossible = False
 
     def start_helper(self) -> None:
+        """
+        Raises:
+            OSError: No descriptors, memory or processes are left.
+        """
         with self._lock:
-            self._start_helper()
+            if self._helper_pid and self._has_died():
+                log.warning(
+                    "offloop: the helper that holds the leash has died, another one takes over; "
+                    "a kill of this program in between would have left %d process trees behind",
+                    len(self._places),
+                )
+                self._release_helper()
+            if not self._helper_pid and not self._is_impossible:
+                self._start_helper()
+
+    def _has_died(self) -> bool:
+        try:
+            return os.waitpid(self._helper_pid, os.WNOHANG)[0] != 0
+        except ChildProcessError:
+            return True
 
     def _start_helper(self) -> None:
-        if self._helper_pid or self._missing:
-            return
-        # Python makes it close-on-exec: a child that inherited it would keep the leash from firing.
+        # Python makes both close-on-exec: a child that inherited the pipe would keep the leash from firing.
         theirs, ours = os.pipe()
+        table = -1
         try:
+            table = _new_table()
             helper = subprocess.Popen(
                 ["/bin/sh", "-c", _HELPER, "offloop-leash"],
                 stdin=theirs,
-                stdout=subprocess.DEVNULL,
+                stdout=table,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
                 env={},
@@ -283,43 +310,40 @@ class _Leash:
             )
         except OSError as error:
             os.close(ours)
+            if table != -1:
+                os.close(table)
             if error.errno not in (errno.ENOENT, errno.EACCES):
                 raise
             log.warning("offloop: no leash, /bin/sh cannot be started: %s", error)
-            self._missing = True
+            self._is_impossible = True
             return
         finally:
             os.close(theirs)
-        helper.returncode = 0  # reaped by number, see _stop_helper; its destructor must not complain
-        os.set_blocking(ours, False)
+        helper.returncode = 0  # reaped by number, see _release_helper; its destructor must not complain
         self._helper_pid = helper.pid
         self._pipe = ours
-        for group in self._groups:
-            self._tell(f"+ {group}\n")
+        self._table = table
+        for group, place in self._places.items():
+            self._write(place, group)
 
     def hold(self, group: int) -> None:
         with self._lock:
-            self._groups.add(group)
-            self._tell(f"+ {group}\n")
+            place = self._free_places[-1] if self._free_places else len(self._places)
+            self._write(place, group)
+            self._places[group] = place
+            if self._free_places:
+                self._free_places.pop()
 
     def forget(self, group: int) -> None:
         with self._lock:
-            self._groups.discard(group)
-            self._tell(f"- {group}\n")
+            place = self._places.pop(group)
+            self._free_places.append(place)
+            self._write(place, "")
             self._stop_if_idle()
 
-    def _tell(self, line: str) -> None:
-        if not self._helper_pid:
-            return
-        try:
-            os.write(self._pipe, line.encode())  # shorter than PIPE_BUF: whole or not at all
-        except OSError as error:
-            # A full pipe (the helper hangs) or a closed one (it was killed). What it has not been told to forget it
-            # might kill later, when the number is a stranger's: so it must go.
-            log.warning(
-                "offloop: the helper that holds the leash does not answer (%s), the leash is off", error
-            )
-            self._stop_helper()
+    def _write(self, place: int, group: int | str) -> None:
+        if self._helper_pid:
+            os.pwrite(self._table, _LINE.format(group).encode(), place * _LINE_BYTES)
 
     @contextmanager
     def in_use(self) -> Generator[None]:
@@ -333,24 +357,38 @@ class _Leash:
                 self._stop_if_idle()
 
     def _stop_if_idle(self) -> None:
-        if self._helper_pid and not self._users and not self._groups:
-            self._stop_helper()
+        if self._helper_pid and not self._users and not self._places:
+            self._release_helper()
 
-    def _stop_helper(self) -> None:
+    def _release_helper(self) -> None:
         pid, self._helper_pid = self._helper_pid, 0
         # Killed, not only told by the end of its pipe: waiting for it must not depend on what it does.
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, 0)
-        os.close(self._pipe)
-        self._pipe = -1
+        self._close_descriptors()
+
+    def _close_descriptors(self) -> None:
+        for fd in (self._pipe, self._table):
+            if fd != -1:
+                os.close(fd)
+        self._pipe = self._table = -1
 
     def after_fork_in_child(self) -> None:
         # A forked child that kept the pipe open would keep the leash from firing.
-        if self._pipe != -1:
-            os.close(self._pipe)
+        self._close_descriptors()
         self.__init__()
+
+
+def _new_table() -> int:
+    """A file without a name, in memory where the system has such files."""
+    if sys.platform == "linux":
+        return os.memfd_create("offloop-leash")
+    import tempfile
+
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 _leash = _Leash()
