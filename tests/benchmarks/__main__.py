@@ -81,7 +81,7 @@ def ratios(samples: dict[str, list[Sample]], name: str, figure: str, to: str = P
 
 def show(found: list[float]) -> str:
     low, middle, high = found
-    return f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+    return f"{middle:.2f} [{low:.2f},{high:.2f}]"
 
 
 def counter(name: str, *options: str) -> dict[str, float]:
@@ -123,11 +123,11 @@ def print_slices(found: dict[str, Slice], *, rounds: int) -> dict[str, list[Samp
             {name: found[name] for name in found if not name.startswith("Popen")},
             rounds=max(1, rounds // 6), children=LAG_SLICE, at_once=LAG_AT_ONCE, with_heart=True, what="loop lag",
         )  # fmt: skip
-    print(f"{'':28} {'CPU':>18} {'wall':>18} {'longest lag':>18}")
+    print(f"{'':25}{'CPU':>17}{'wall':>17}{'longest lag':>17}")
     for name in found:
         cpu, wall = show(ratios(spawns, name, "cpu_s")), show(ratios(spawns, name, "wall_s"))
         lag = show(ratios(lags, name, "lag_s")) if name in lags else "-"
-        print(f"{name:28} {cpu:>18} {wall:>18} {lag:>18}")
+        print(f"{name:25}{cpu:>17}{wall:>17}{lag:>17}")
     return spawns
 
 
@@ -195,13 +195,13 @@ def main() -> int:
     print(
         f"CPython {platform.python_version()}, Linux {platform.release()}, {os.cpu_count()} cores; "
         f"{given.rounds} rounds of {SLICE} x /bin/true,\n{AT_ONCE} at once (lag: {LAG_SLICE}, {LAG_AT_ONCE} at once); "
-        "ratios to asyncio in the same round, median [quartiles]\n"
+        "ratios to asyncio\nin the same round, median [quartiles]\n"
     )
     spawns = print_slices(slices(), rounds=given.rounds)
     for mode in ("ASYNC", "THREADED"):
         to_anyio = ratios(spawns, f"offloop, {mode}", "cpu_s", to="anyio.run_process")
-        to_floor = ratios(spawns, f"offloop, {mode}", "cpu_s", to="Popen + communicate, no loop")
-        print(f"CPU of {mode}: {show(to_anyio)} to anyio.run_process, {show(to_floor)} to the floor")
+        to_floor = ratios(spawns, f"offloop, {mode}", "cpu_s", to="Popen + communicate")
+        print(f"CPU of {mode}: {show(to_anyio)} to anyio, {show(to_floor)} to Popen")
     print_counters()
     print(f"import offloop to import asyncio: CPU {import_ratio(9):.2f}")
     print(f"\n{time.monotonic() - began:.0f} s")

@@ -159,6 +159,6 @@ SLICES: dict[str, Callable[[], Slice]] = {
     "shellous": _shellous,
     "uvloop": _uvloop,
     "to_thread(subprocess.run)": lambda: peer(by_to_thread),
-    "Popen + communicate, no loop": lambda: peer(by_popen),
+    "Popen + communicate": lambda: peer(by_popen),
 }
 """By name: what gives the slice, or raises ImportError."""
