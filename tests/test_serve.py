@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,9 @@ from tests.contract.children import ON_WINDOWS, eventually, kill, left_alive, re
 
 pytest.importorskip("uvicorn", reason="uvicorn is not installed")
 pytest.importorskip("fastapi", reason="fastapi is not installed")
-httpx = pytest.importorskip("httpx", reason="httpx is not installed")
+pytest.importorskip("httpx", reason="httpx is not installed")
+
+from tests.serving import Server
 
 APP = """
 import asyncio
@@ -41,55 +42,6 @@ async def start():
     await stdout.readline()
     return {{"mode": app.wrapper.mode.value, "loop": type(asyncio.get_running_loop()).__module__}}
 """
-
-
-class Server:
-    """`python -m offloop serve` on a free port, with its standard error."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        argv = [sys.executable, "-m", "offloop", "serve", "--port", "0", *options, "app:app"]
-        source = str(Path(__file__).parents[1] / "src")
-        path = os.pathsep.join([source, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-        self.lines: list[str] = []
-        self.started = threading.Event()
-        self.process = subprocess.Popen(
-            argv,
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": path},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.reader = threading.Thread(target=self._read, daemon=True)
-        self.reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        with self.process.stderr as errors:
-            for line in errors:
-                self.lines.append(line)
-                if any("Uvicorn running on" in line for line in self.lines) and any(
-                    "startup complete" in line for line in self.lines
-                ):
-                    self.started.set()
-        self.started.set()
-
-    @property
-    def address(self) -> str:
-        assert self.started.wait(60)
-        line = next((line for line in self.lines if "Uvicorn running on" in line), None)
-        assert line is not None, "".join(self.lines)
-        return line.partition("Uvicorn running on ")[2].split()[0]
-
-    def get(self, path: str) -> dict[str, str]:
-        # A worker says that its application has started just before it opens the address.
-        transport = httpx.HTTPTransport(retries=8)
-        with httpx.Client(transport=transport, timeout=60) as client:
-            return client.get(self.address + path).raise_for_status().json()
-
-    def wait(self) -> int:
-        code = self.process.wait(60)
-        self.reader.join(10)
-        return code
 
 
 @pytest.fixture
