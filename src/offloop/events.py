@@ -61,7 +61,10 @@ class Started(_About):
 
 @dataclass(frozen=True, kw_only=True)
 class FirstOutput(_About):
-    """The first bytes arrived, on whichever of the two streams."""
+    """The first bytes arrived, on whichever of the two streams.
+
+    Of a process that ends at once it may come after ``Ended``: the exit is noticed first, and then the output is read.
+    """
 
     def __str__(self) -> str:
         return f"pid {self.pid} wrote its first output"
