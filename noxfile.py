@@ -272,6 +272,7 @@ def guide(session: nox.Session) -> None:
         # The theme's notice about MkDocs 2 is for people who choose a toolchain.
         env={"NO_MKDOCS_2_WARNING": "1"},
     )
+    session.run("python", "-m", "tests.guide.links", str(SITE))
     if not session.posargs:
         serve(session, SITE)
 
