@@ -379,7 +379,7 @@ def check_listings(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check the style of code, tests and pages; "-- --fix" repairs what can be repaired."""
+    """Check style and spelling of code, tests and pages; "-- --fix" repairs what can be repaired."""
     install(session, "--group", "lint")
     fix = "--fix" in session.posargs
     session.run("ruff", "check", *(["--fix"] if fix else []))
@@ -387,6 +387,9 @@ def lint(session: nox.Session) -> None:
     # Fences of Markdown are still a preview feature.
     pages = ["README.md", "CHANGELOG.md", ".github/CONTRIBUTING.md", "docs"]
     session.run("ruff", "format", "--preview", *([] if fix else ["--check"]), *pages)
+    # Not the pages that are wrong on purpose, which the tests of the page runner write.
+    spelt = [*pages, "noxfile.py", "src", "tests"]
+    session.run("codespell", "--skip", "tests/testing", *(["--write-changes"] if fix else []), *spelt)
 
 
 @nox.session
