@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
+import threading
 from collections import deque
 
 import pytest
@@ -206,3 +208,36 @@ def test_text_of_a_file_with_a_mark() -> None:
         return [line async for line in stream.text_lines("utf-8-sig")]
 
     assert asyncio.run(body()) == ["gr\xfc\xdfe", "zwei"]
+
+
+@pytest.mark.parametrize("reads", ["readline", "iterator after discard"])
+def test_filled_in_one_thread_and_read_in_another(reads: str) -> None:
+    """While the stream is lossy, no line is lost uncounted, and none comes before an older one."""
+    pipe = Pipe(buffer_bytes=10_000_000)
+    lines = 100_000
+
+    def fill() -> None:
+        for start in range(0, lines, 100):
+            pipe.stream.feed(b"".join(b"%07d\n" % number for number in range(start, start + 100)))
+        pipe.stream.end(complete=True)
+
+    async def main() -> list[int]:
+        if reads == "readline":
+            pipe.stream.begin_drain()
+            found: list[int] = []
+            while line := await pipe.stream.readline():
+                found.append(int(line))
+            return found
+        pipe.stream.discard()
+        return [int(line) async for line in pipe.stream]
+
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    filler = threading.Thread(target=fill)
+    filler.start()
+    try:
+        assert asyncio.run(main()) == list(range(lines))
+    finally:
+        sys.setswitchinterval(interval_s)
+        filler.join()
+    assert pipe.stream.dropped_bytes == 0

@@ -232,10 +232,11 @@ class Stream:
 
     async def readline(self) -> bytes:
         """The next line with its end; a piece, or a last line, without one; ``b""`` at the end."""
-        while not self._splitter.ready:
+        # Under the lock, unlike in an iterator: between two calls of this the stream may be lossy, and then whoever fills it
+        # makes bytes again of the lines.
+        while (line := self._next_line()) is None:
             if not await self._split_more():
                 return b""
-        line = self._splitter.ready.popleft()
         return bytes(line) if isinstance(line, _Piece) else line + b"\n"
 
     async def read(self, n: int = -1) -> bytes:
@@ -252,6 +253,10 @@ class Stream:
         with self._lock:
             self._discarded = True
         self._resume_if_lossy()
+
+    def _next_line(self) -> bytes | None:
+        with self._lock:
+            return self._splitter.ready.popleft() if self._splitter.ready else None
 
     async def _split_more(self) -> bool:
         """Wait for output and make lines of it. False at the end."""
@@ -398,7 +403,8 @@ class Stream:
         return pause
 
     def _drop_oldest(self) -> None:
-        self._flatten()
+        if not self._iterators:  # which takes lines without the lock; here only after discard()
+            self._flatten()
         while (excess := self._held - self._buffer_bytes) > 0:
             self._dropped_bytes += len(self._take_from_first(excess))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import Any
 import anyio
 import pytest
 
-from offloop import PIPE, RunMode, SubprocessWrapper
+from offloop import PIPE, OffloopError, RunMode, SubprocessWrapper
 from tests.contract.children import (
     ON_WINDOWS,
     READY_THEN_SLEEP,
     eventually,
+    exits,
     left_alive,
     registered,
     tree,
@@ -262,3 +264,41 @@ def test_loop_that_ends_under_a_running_process(mode: RunMode, register: Path) -
 
     assert tasks[0].cancelled()
     assert eventually(lambda: not left_alive(register))
+
+
+@pytest.mark.parametrize("way", ["aclose", "cleanup", "cleanup in a thread"])
+def test_closed_while_many_are_being_started(place: Place, register: Path, way: str) -> None:
+    """Each start either gives a process or an error, none waits for ever, and nothing is left."""
+    many = 20
+
+    async def body() -> None:
+        wrapper = place.wrapper(grace_s=0.1)
+        await wrapper.run(*exits(0))
+        outcomes: list[object] = []
+
+        async def start() -> None:
+            try:
+                process, _, _ = await wrapper.create_subprocess(*tree(register))
+                outcomes.append(process)
+            except OffloopError as error:
+                outcomes.append(error)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(many):
+                tasks.start_soon(start)
+            for _ in range(3):
+                await anyio.sleep(0)
+            if way == "aclose":
+                await wrapper.aclose()
+            elif way == "cleanup":
+                wrapper.cleanup()
+            else:
+                elsewhere = threading.Thread(target=wrapper.cleanup)
+                elsewhere.start()
+                while elsewhere.is_alive():  # it needs this loop
+                    await anyio.sleep(0.001)
+        await wrapper.aclose()
+        assert len(outcomes) == many
+        assert eventually(lambda: not left_alive(register))
+
+    place.run(body)

@@ -28,7 +28,7 @@ from offloop.loops import Latch, running_loop, shielded
 from offloop.output import Stream
 from offloop.process_tree import ProcessTree
 
-__all__ = ("Child", "Family", "start_thread")
+__all__ = ("Child", "Family", "given_up", "start_thread")
 
 log: logging.Logger = logging.getLogger("offloop")
 _DIE_WITHIN_S = 5.0
@@ -309,6 +309,11 @@ class Child(ABC):
             make = cast("Callable[..., events.Event]", kind)
             event = make(pid=self.pid, argv=self.command.argv, mode=self.command.mode.value, **details)
             events.emit(event, self._context, self._run_soon)
+
+
+def given_up() -> OffloopError:
+    """The error of a start that its caller, or the end of the wrapper, has overtaken."""
+    return OffloopError("The start was given up before there was a process.", "Nothing has to be done.")
 
 
 class Family:

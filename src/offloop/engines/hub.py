@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from offloop import process_tree
 from offloop.engines import Command
-from offloop.engines.child import Child, Family, start_thread
+from offloop.engines.child import Child, Family, given_up, start_thread
 from offloop.engines.on_loop import TOGETHER_S, make_child
 from offloop.loops import Latch, close_watcher, hub_loop, wakes_in_one, watcher_for
 
@@ -37,6 +37,7 @@ class HubEngine:
         self._family = Family()
         self._orders: deque[Child] = deque()
         self._is_called = False
+        self._is_closing = False
         self._closed = Latch()
         with contextlib.ExitStack() as undo:
             undo.callback(self._loop.close)
@@ -55,6 +56,8 @@ class HubEngine:
             close_watcher(self._watcher)
             self._loop.close()
             self._closed.set()
+            # In this order, and start() the other way round: one of the two sees an order that comes at this moment.
+            self._give_up_orders()
 
     def start(
         self,
@@ -71,15 +74,18 @@ class HubEngine:
             on_ended=on_ended,
         )
         self._orders.append(child)
-        if (
-            not self._is_called
-        ):  # for several orders one call: each is a system call in which the hub takes the GIL
+        # One call for several orders: each is a system call in which the hub takes the GIL.
+        if not self._is_called:
             self._is_called = True
-            self._loop.call_soon_threadsafe(self._begin)
+            self._post(self._begin)
+        if self._closed.is_set:
+            self._give_up_orders()
         return child
 
     def _begin(self) -> None:
         self._is_called = False
+        if self._is_closing:
+            self._give_up_orders()
         pause_at = time.monotonic() + TOGETHER_S
         with wakes_in_one():
             while self._orders:
@@ -91,9 +97,20 @@ class HubEngine:
                 self._family.add(child)
                 child.begin()
 
+    def _give_up_orders(self) -> None:
+        """From any thread, once nothing is begun any more: whoever waits for a start gets an error."""
+        while self._orders:
+            with contextlib.suppress(IndexError):  # another thread was faster
+                self._orders.popleft().failed(given_up())
+
     def begin_close(self, grace_s: float) -> Latch:
-        self._post(lambda: self._family.begin_close(grace_s, self._loop.stop))
+        self._post(lambda: self._close_politely(grace_s))
         return self._closed
+
+    def _close_politely(self, grace_s: float) -> None:
+        self._is_closing = True
+        self._give_up_orders()
+        self._family.begin_close(grace_s, self._loop.stop)
 
     def close_now(self) -> None:
         self._post(self._close_here)
@@ -101,6 +118,8 @@ class HubEngine:
             self._thread.join(_CLOSE_WITHIN_S)
 
     def _close_here(self) -> None:
+        self._is_closing = True
+        self._give_up_orders()
         self._family.close_now()
         self._loop.stop()
 

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 from offloop import process_tree
 from offloop.engines import Command
-from offloop.engines.child import Child, start_thread
+from offloop.engines.child import Child, given_up, start_thread
 from offloop.errors import OffloopError
 from offloop.loops import Latch, Watcher
 from offloop.output import Stream
@@ -80,7 +80,7 @@ class LeanChild(Child):
     def spawn(self) -> None:
         """Start the process, in whatever thread; ``settle()`` follows on that of the loop."""
         if self._abandoned:
-            self._newborn = _abandoned_before_birth()
+            self._newborn = given_up()
         else:
             self._newborn = _start_or_error(self.command)
 
@@ -310,10 +310,6 @@ def _unwatch(remove: Callable[[int], object], fd: int) -> None:
         remove(fd)
     except RuntimeError:
         pass  # a closed loop has forgotten it already
-
-
-def _abandoned_before_birth() -> OffloopError:
-    return OffloopError("The start was given up before there was a process.", "Nothing has to be done.")
 
 
 def _start_or_error(command: Command) -> _Newborn | OffloopError:

@@ -11,7 +11,7 @@ import subprocess
 from typing import cast
 
 from offloop import process_tree
-from offloop.engines.child import Child
+from offloop.engines.child import Child, given_up
 from offloop.errors import OffloopError
 from offloop.loops import Latch
 
@@ -41,9 +41,7 @@ class ProtocolChild(Child):
         command = self.command
         try:
             if self._abandoned:
-                raise OffloopError(
-                    "The start was given up before there was a process.", "Nothing has to be done."
-                )
+                raise given_up()
             options = process_tree.prepare_start(leash=command.leash, detach=False)
             transport, _ = await self.loop.subprocess_exec(
                 lambda: _Protocol(self),
