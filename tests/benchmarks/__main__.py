@@ -206,7 +206,10 @@ def main() -> int:
     print(f"import offloop to import asyncio: CPU {import_ratio(9):.2f}")
     print(f"\n{time.monotonic() - began:.0f} s")
     if given.svg:
-        bars = [(name, *ratios(spawns, name, "cpu_s")) for name in spawns]
+        bars: list[tuple[str, float, float, float]] = []
+        for name in spawns:
+            low, middle, high = ratios(spawns, name, "cpu_s")
+            bars.append((name, low, middle, high))
         drawn = draw(
             sorted(bars, key=lambda bar: bar[2]),
             "CPU of the server for each child, asyncio = 1 (lower is better)",

@@ -74,6 +74,7 @@ async def one_slice(one: One, children: int, at_once: int, with_heart: bool) -> 
     """
     heart = Heart()
     left = children
+    cpu = wall = cpu_after = wall_after = 0.0
 
     async def work() -> None:
         nonlocal left
@@ -90,9 +91,9 @@ async def one_slice(one: One, children: int, at_once: int, with_heart: bool) -> 
         async with anyio.create_task_group() as working:
             for _ in range(at_once):
                 working.start_soon(work)
-        sample = Sample(time.process_time() - cpu, time.perf_counter() - wall, heart.longest_s)
+        cpu_after, wall_after = time.process_time(), time.perf_counter()
         beating.cancel_scope.cancel()
-    return sample
+    return Sample(cpu_after - cpu, wall_after - wall, heart.longest_s)
 
 
 Run = Callable[[Coroutine[Any, Any, Sample]], Sample]
@@ -133,7 +134,7 @@ def _trio() -> Slice:
     async def by_trio() -> None:
         await trio.run_process([TRUE], capture_stdout=True, capture_stderr=True)
 
-    return lambda *slice_: trio.run(one_slice, by_trio, *slice_)
+    return lambda children, at_once, with_heart: trio.run(one_slice, by_trio, children, at_once, with_heart)
 
 
 def _uvloop() -> Slice:

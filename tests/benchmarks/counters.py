@@ -243,11 +243,11 @@ COUNTERS = {
 
 
 def main() -> None:
-    name, *options = sys.argv[1:]
+    name = sys.argv[1]
     if name == "large_server":
         print(json.dumps(large_server()))
     else:
-        print(json.dumps(asyncio.run(COUNTERS[name](RunMode(*options)))))
+        print(json.dumps(asyncio.run(COUNTERS[name](RunMode(sys.argv[2])))))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from offloop import PIPE, OffloopError, RunMode, SubprocessWrapper
@@ -287,7 +288,7 @@ def test_closed_while_many_are_being_started(place: Place, register: Path, way: 
             for _ in range(many):
                 tasks.start_soon(start)
             for _ in range(3):
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
             if way == "aclose":
                 await wrapper.aclose()
             elif way == "cleanup":
