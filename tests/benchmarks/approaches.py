@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -121,6 +122,8 @@ def ours(mode: RunMode, run: Run = asyncio.run) -> Slice:
 
 def _shellous() -> Slice:
     from shellous import sh
+
+    logging.getLogger("shellous").setLevel(logging.ERROR)  # it warns when asyncio takes long for a start
 
     async def by_shellous() -> None:
         await sh(TRUE).stdin(sh.DEVNULL).stdout(sh.BUFFER)
