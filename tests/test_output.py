@@ -91,7 +91,8 @@ def test_reader_pauses_the_pipe_and_lets_it_go_on() -> None:
         lines = aiter(pipe.stream)
         assert not pipe.stream.feed(b"x\n" * (HIGH_WATER // 2))
         assert pipe.stream.feed(b"x\n")
-        assert await anext(lines) == b"x"
+        for _ in range(HIGH_WATER // 2 + 1):
+            assert await anext(lines) == b"x"
         assert pipe.resumed == 1
         del lines
 

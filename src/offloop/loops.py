@@ -22,6 +22,7 @@ __all__ = (
     "Latch",
     "Watcher",
     "can_start_processes",
+    "checkpoint",
     "close_watcher",
     "current_caller",
     "hub_loop",
@@ -232,6 +233,16 @@ def current_caller() -> Caller:
     if trio is not None and trio.lowlevel.in_trio_run():
         return Caller(None, cast(_TrioToken, trio.lowlevel.current_trio_token()))
     return Caller(asyncio.get_running_loop(), None)
+
+
+async def checkpoint() -> None:
+    """Let the other tasks of this loop have their turn; a cancellation arrives here."""
+    if current_caller().loop is not None:
+        await asyncio.sleep(0)
+    else:
+        import anyio.lowlevel  # it takes its time, and `import offloop` must be cheap
+
+        await anyio.lowlevel.checkpoint()
 
 
 # --- waiting -------------------------------------------------------------------------------------------------------

@@ -13,17 +13,23 @@ from __future__ import annotations
 
 import codecs
 import threading
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from offloop.errors import SettingsError, UsageError
-from offloop.loops import Latch
+from offloop.loops import Latch, checkpoint
 
 __all__ = ("HIGH_WATER", "Batches", "Lines", "Stream", "StreamOwner", "TextLines")
 
 HIGH_WATER = 256 * 1024
 """Bytes that a stream holds for its reader before the pipe is paused."""
+
+# Where another thread fills a stream as fast as its reader takes from it, there is always more, and the reader would never
+# let go of its loop: so it does after this time, or when it has worked off a stride.
+_TURN_S = 0.005
+_STRIDE_BYTES = 64 * 1024
 
 
 # An empty deque takes 750 bytes, and most children have four with nothing in them. Never filled: see where it is replaced.
@@ -145,6 +151,7 @@ class Stream:
         "_paused",
         "_splitter",
         "_total_bytes",
+        "_turn_ends_at",
         "_waiting",
         "complete",
     )
@@ -178,6 +185,7 @@ class Stream:
         self._paused = False
         self._ended = False
         self._total_bytes = 0
+        self._turn_ends_at = 0.0
         self._dropped_bytes = 0
         self.complete: bool = False
         """Whether the end of the stream was seen. False while it is open, and for ever if it was given up because a
@@ -263,7 +271,7 @@ class Stream:
         more = await self._wait_for_more(whole_lines=True)
         with self._lock:
             if more:
-                self._splitter.feed(self._take(self._held))
+                self._splitter.feed(self._take(min(self._held, _STRIDE_BYTES)))
             else:
                 self._splitter.end()
             return more or bool(self._splitter.ready)
@@ -283,12 +291,17 @@ class Stream:
                 self._is_read = True
                 if not whole_lines:
                     self._flatten()
-                if self._held or self._ended:
+                is_my_turn = time.monotonic() < self._turn_ends_at
+                if is_my_turn and (self._held or self._ended):
                     return self._held > 0
                 self._owner.check_program()
                 self._waiting = waiting = Latch()
             try:
-                await waiting.wait()
+                if is_my_turn:
+                    await waiting.wait()
+                else:
+                    await checkpoint()
+                self._turn_ends_at = time.monotonic() + _TURN_S
             except GeneratorExit:  # the coroutine is being thrown away, it may not await
                 raise
             except BaseException:

@@ -8,7 +8,7 @@ import sys
 import anyio
 import pytest
 
-from offloop import PIPE, SettingsError, UsageError
+from offloop import PIPE, SettingsError, Stream, UsageError
 from offloop.output import HIGH_WATER
 from tests.contract.children import CAT, ON_WINDOWS, READY_THEN_SLEEP, prints, python
 from tests.contract.conftest import Place
@@ -355,3 +355,45 @@ def test_an_event_for_the_first_output_and_for_what_was_dropped(place: Place) ->
 
     assert sorted(kinds) == ["Dropped", "Ended", "FirstOutput", "Started"]
     assert kinds[0] == "Started"
+
+
+WAYS_TO_READ = ["async for", "batches", "readline", "read", "text_lines"]
+
+
+@pytest.mark.parametrize("way", WAYS_TO_READ)
+def test_a_program_that_writes_faster_than_it_is_read(place: Place, way: str) -> None:
+    """There is always more, and still the other tasks of the loop have their turns, the one that stops it as well."""
+    endless = python("import sys\nblock = 'y\\n' * 32768\nwhile True: sys.stdout.write(block)")
+    turns = 0
+
+    async def read(stream: Stream) -> None:
+        match way:
+            case "async for":
+                async for _ in stream:
+                    pass
+            case "batches":
+                async for batch in stream.batches():
+                    sum(len(line) for line in batch)  # slower than the program
+            case "readline":
+                while await stream.readline():
+                    pass
+            case "read":
+                while await stream.read(100):
+                    pass
+            case _:
+                async for _ in stream.text_lines():
+                    pass
+
+    async def body() -> None:
+        nonlocal turns
+        async with place.wrapper(grace_s=0.1) as wrapper:
+            process, stdout, _ = await wrapper.create_subprocess(*endless)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(read, stdout)
+                while stdout.total_bytes < 4_000_000:
+                    await anyio.sleep(0.001)
+                    turns += 1
+                await process.stop(0)
+
+    place.run(body)
+    assert turns >= 3
