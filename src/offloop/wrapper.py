@@ -15,6 +15,7 @@ cancellation when the tree is gone.
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 import subprocess
@@ -515,8 +516,9 @@ class SubprocessWrapper:
             self._engine.close_now()
 
     async def __aenter__(self) -> SubprocessWrapper:
-        # Loads the part of anyio that aclose() needs: at that time there may be no descriptor to read it with, and a server
-        # rather waits for it now than in the middle of a request.
+        # Loads what the first start and aclose() need: a server rather waits for it now than in the middle of a request, and
+        # at the end there may be no descriptor to read it with.
+        importlib.import_module("offloop.engines.hub")
         anyio.get_cancelled_exc_class()
         return self
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from offloop import cli, errors
 from offloop.guide.pages import docs_folder, guide_pages, read_page
+from offloop.settings import SETTINGS
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,3 +67,47 @@ def test_nothing_is_fetched_from_another_host() -> None:
     assert not any(
         "//" in str(path) for key in ("extra_css", "extra_javascript") for path in settings.get(key, ())
     )
+
+
+def test_every_error_is_on_its_page() -> None:
+    """By its name."""
+    text = (docs_folder() / "reference" / "errors.md").read_text(encoding="utf-8")
+    names = [name for name in errors.__all__ if name.endswith("Error")]
+
+    assert [name for name in names if name not in text] == []
+
+
+def test_every_error_names_a_page_that_exists() -> None:
+    """Its address below ``GUIDE_URL``."""
+    kinds: list[type[errors.OffloopError]] = [
+        getattr(errors, name) for name in errors.__all__ if name.endswith("Error")
+    ]
+
+    assert [kind for kind in kinds if not (docs_folder() / f"{kind.page.rstrip('/')}.md").is_file()] == []
+
+
+def test_every_setting_is_on_its_page() -> None:
+    """By its name."""
+    text = (docs_folder() / "reference" / "settings.md").read_text(encoding="utf-8")
+
+    assert [setting.name for setting in SETTINGS if setting.name not in text] == []
+
+
+def test_every_command_has_a_section(capsys: pytest.CaptureFixture[str]) -> None:
+    """And each section is a command."""
+    text = (docs_folder() / "reference" / "cli.md").read_text(encoding="utf-8")
+    sections = set(re.findall(r"^## `offloop ([a-z]+)`$", text, re.MULTILINE))
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    commands = set(re.findall(r"^    ([a-z]+) ", capsys.readouterr().out, re.MULTILINE))
+
+    assert sections == commands
+
+
+def test_every_pattern_is_in_the_quick_reference() -> None:
+    """With the command that copies it."""
+    text = (docs_folder() / "reference" / "quick-reference.md").read_text(encoding="utf-8")
+    patterns = {page.stem for page in (docs_folder() / "patterns").glob("*.md")}
+
+    assert {name for name in patterns if f"`offloop add {name}`" not in text} == set()
+    assert {name for name in patterns if f"(../patterns/{name}.md)" not in text} == set()
