@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
+import subprocess
 import sys
 import threading
 import time
@@ -147,3 +149,27 @@ def test_the_loop_is_as_before_afterwards() -> None:
         assert base_events.BaseEventLoop.__dict__["_run_once"] is not before
 
     assert base_events.BaseEventLoop.__dict__["_run_once"] is before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how long a thread had no processor")
+def test_a_busy_machine_is_not_the_fault_of_a_block() -> None:
+    """A block that computes beside many other programs is held its own time, not theirs."""
+    hogs = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        for _ in range(4 * len(os.sched_getaffinity(0)))
+    ]
+
+    async def compute() -> None:
+        until = time.thread_time() + 0.2
+        while time.thread_time() < until:
+            pass
+
+    try:
+        began = time.perf_counter()
+        lag_s = asyncio.run(loop_lag_s(compute))
+        took_s = time.perf_counter() - began
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+    assert 0.15 < lag_s < 0.2 + (took_s - 0.2) / 2
