@@ -206,6 +206,20 @@ def test_batch_file_with_arguments(tmp_path: Path) -> None:
     run_on("asyncio", body)
 
 
+@pytest.mark.skipif(not ON_WINDOWS, reason="only Windows has batch files")
+def test_batch_file_by_its_short_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell finds npm.cmd as npm; the system does not, and the error says which name to use."""
+    (tmp_path / "shortname.cmd").write_text("@echo hello\r\n")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+    async def body() -> None:
+        async with SubprocessWrapper(RunMode.THREADED) as wrapper:
+            with pytest.raises(CommandNotExecutableError, match=r"start 'shortname\.cmd'"):
+                await wrapper.run("shortname")
+
+    run_on("asyncio", body)
+
+
 @pytest.mark.skipif(ON_WINDOWS, reason="there is no limit of descriptors to lower")
 def test_no_descriptors_left(place: Place) -> None:
     """Without descriptors a start fails with its own error, leaves none behind, and the next one works."""

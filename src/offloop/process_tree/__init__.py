@@ -174,8 +174,15 @@ def _explain_missing_program(
     if not os.path.dirname(argv[0]):
         import shutil  # it loads three compressors, and `import offloop` must be cheap
 
-        if shutil.which(argv[0], path=search_path) is None:
+        found = shutil.which(argv[0], path=search_path)
+        if found is None:
             return CommandNotFoundError(argv, search_path=search_path)
+        if RUNS_BATCH_FILES and found.lower().endswith((".bat", ".cmd")):
+            # The system looks for a name without an ending as .exe only; a shell knows the others.
+            name = os.path.basename(found)
+            return CommandNotExecutableError(
+                argv, reason=f"by this name there is only a batch file: start {name!r}", number=errno.ENOENT
+            )
     elif not os.path.exists(os.path.join(cwd or "", argv[0])):
         return CommandNotFoundError(argv, search_path=None)
     return CommandNotExecutableError(
