@@ -121,3 +121,29 @@ def test_events_are_logged_with_their_fields(caplog: pytest.LogCaptureFixture) -
         assert records["Escalated"]["levelname"] == "WARNING"
     everything = "".join(f"{record.getMessage()} {vars(record)}" for record in caplog.records)
     assert "s3cret" not in everything
+
+
+class _Raises(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        raise OSError("the disk is full")
+
+
+@pytest.mark.parametrize("mode", ["async", "threaded", "local"])
+def test_a_log_handler_that_raises_harms_no_process(mode: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The deadline still kills, the call returns, and what was raised is on stderr."""
+    log, handler = logging.getLogger("offloop"), _Raises()
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+
+    async def main() -> None:
+        async with SubprocessWrapper(mode, grace_s=0.1) as wrapper:
+            with pytest.raises(ModuleTimeoutError):
+                await wrapper.run(*IGNORES_SIGTERM, timeout_s=0.5)
+
+    try:
+        asyncio.run(asyncio.wait_for(main(), 60))
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+    assert "the disk is full" in capsys.readouterr().err

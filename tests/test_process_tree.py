@@ -139,16 +139,19 @@ def test_explanations_of_start_errors() -> None:
     """What the system says is told as what it means, on both systems."""
     from offloop import errors
 
-    def explained(number: int, winerror: int | None = None) -> type[errors.OffloopError]:
+    def explained(
+        number: int, winerror: int | None = None, program: str = "nope"
+    ) -> type[errors.OffloopError]:
         error = OSError(number, os.strerror(number))
         if winerror is not None:
             error.winerror = winerror
-        return type(process_tree.explain_start_error(error, ["nope"], cwd=None, env=None))
+        return type(process_tree.explain_start_error(error, [program], cwd=None, env=None))
 
     assert explained(errno.EMFILE) is explained(errno.EAGAIN) is errors.ResourceLimitError
     assert explained(errno.E2BIG) is explained(errno.ENOENT, 206) is errors.ArgumentTooLongError
-    assert explained(errno.EACCES) is explained(errno.ENOEXEC) is errors.CommandNotExecutableError
-    assert explained(errno.ENOENT) is errors.CommandNotFoundError
+    assert explained(errno.ENOEXEC) is errors.CommandNotExecutableError
+    assert explained(errno.EACCES, program=__file__) is errors.CommandNotExecutableError
+    assert explained(errno.ENOENT) is explained(errno.EACCES) is errors.CommandNotFoundError
     assert explained(errno.ENOMEM, 1455) is errors.ResourceLimitError
 
 

@@ -16,7 +16,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Mapping
 from contextvars import Context
 from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias
@@ -30,6 +31,7 @@ __all__ = (
     "Started",
     "emit",
     "is_heard",
+    "note",
     "subscribe",
 )
 
@@ -109,7 +111,7 @@ class Ended(_About):
 Event: TypeAlias = Started | FirstOutput | Escalated | Dropped | Ended
 Callback: TypeAlias = Callable[[Event], object]
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # a signal handler may subscribe, too
 _callbacks: tuple[Callback, ...] = ()
 
 
@@ -143,7 +145,9 @@ def is_heard(kind: type[Event]) -> bool:
 def emit(event: Event, context: Context, run_soon: Callable[[Callable[[], None]], bool]) -> None:
     """Log *event*, and hand it to the callbacks through *run_soon*, or at once if that returns False."""
     if log.isEnabledFor(event.level):
-        context.copy().run(_log, event)
+        # Not env, which has secrets. argv may have, too, but every user of the machine can see that.
+        extra = {"event": type(event).__name__, **vars(event)}
+        context.copy().run(note, event.level, "offloop: %s", event, extra=extra)
     for callback in _callbacks:
         # A copy each: a context that is entered already cannot be entered again.
         def call(callback: Callback = callback) -> None:
@@ -153,9 +157,18 @@ def emit(event: Event, context: Context, run_soon: Callable[[Callable[[], None]]
             call()
 
 
-def _log(event: Event) -> None:
-    # Not env, which has secrets. argv may have, too, but every user of the machine can see that.
-    log.log(event.level, "offloop: %s", event, extra={"event": type(event).__name__, **vars(event)})
+def note(
+    level: int,
+    message: str,
+    *args: object,
+    exc_info: bool = False,
+    extra: Mapping[str, object] | None = None,
+) -> None:
+    """Log. A handler, filter or record factory that raises is shown on stderr, and harms nothing."""
+    try:
+        log.log(level, message, *args, exc_info=exc_info, extra=extra)
+    except BaseException:
+        traceback.print_exc()
 
 
 def _call(callback: Callback, event: Event) -> None:
@@ -163,7 +176,12 @@ def _call(callback: Callback, event: Event) -> None:
     try:
         callback(event)
     except BaseException:
-        log.exception("offloop: the callback %r raised on %r", callback, event)
+        note(logging.ERROR, "offloop: the callback %r raised on %r", callback, event, exc_info=True)
     took_s = time.monotonic() - began
     if took_s > SLOW_CALLBACK_S:
-        log.warning("offloop: the callback %r took %.2f s and blocked its event loop", callback, took_s)
+        note(
+            logging.WARNING,
+            "offloop: the callback %r took %.2f s and blocked its event loop",
+            callback,
+            took_s,
+        )

@@ -229,12 +229,16 @@ class Stream:
         """
         try:
             fits = "\n\n".encode(encoding).endswith(b"\n\n")  # after the mark of "utf-8-sig"
-        except LookupError:
+        except (LookupError, TypeError, UnicodeError):
             fits = False
         if not fits:
             raise SettingsError(
                 "encoding", encoding, allowed="known encodings in which a line end is the one byte 0x0A"
             )
+        try:
+            codecs.lookup_error(errors)
+        except (LookupError, TypeError):
+            raise SettingsError("errors", errors, allowed="names that codecs.lookup_error() knows") from None
         decoder = codecs.getincrementaldecoder(encoding)(errors)
         return TextLines(self, self._splitter, self._split_more, decoder)
 
@@ -512,7 +516,12 @@ class TextLines(_Iterator):
         return self
 
     async def __anext__(self) -> str:
-        line = await self._next()
+        try:
+            line = await self._next()
+        except StopAsyncIteration:
+            if rest := self._decoder.decode(b"", final=True):  # the output ended in the middle of a character
+                return rest
+            raise
         if isinstance(line, _Piece):
             # A character may lie half in this piece and half in the next.
             return self._decoder.decode(line)

@@ -101,10 +101,13 @@ class Stdin:
 
         Raises:
             BrokenPipeError: The child has closed its end, or it has ended.
+            UsageError: *data* is not bytes.
         """
+        if not isinstance(cast("object", data), bytes | bytearray | memoryview):
+            raise UsageError(f"write() was called with {data!r}.", "Pass bytes: encode a str.")
         self._child.check_program()
         if self._child.reads_stdin:
-            await _wait_or_end(self._child, self._child.write_stdin(data).wait())
+            await _wait_or_end(self._child, self._child.write_stdin(bytes(data)).wait())
         if not self._child.reads_stdin:
             raise BrokenPipeError(f"pid {self._child.pid} reads no more from its stdin")
 
@@ -460,11 +463,12 @@ class SubprocessWrapper:
         allow_batch: bool,
     ) -> Child:
         detach = _flag("detach", detach)
-        words = _checked_argv(argv, cwd=cwd, allow_batch=_flag("allow_batch", allow_batch))
+        folder = _checked_cwd(argv, cwd)
+        words = _checked_argv(argv, cwd=folder, allow_batch=_flag("allow_batch", allow_batch))
         engine, caller = self._engine_here(words)
         command = Command(
             argv=words,
-            cwd=_checked_cwd(words, cwd),
+            cwd=folder,
             env=process_tree.environment(_checked_env(words, env)),
             stdin=_checked_stdin(stdin, detach=detach, mode=self.mode),
             timeout_s=None if timeout_s is None else _seconds("timeout_s", timeout_s),
@@ -484,6 +488,10 @@ class SubprocessWrapper:
         except BaseException:
             self._places.give_back()
             raise
+        if (
+            self._is_closed
+        ):  # by a signal handler or another thread, in between: the engine may not have seen this one
+            engine.close_now()
         return child
 
     # --- closing ---------------------------------------------------------------------------------------------------
@@ -504,11 +512,13 @@ class SubprocessWrapper:
         if self._closing is None:
             self._closing = self._engine.begin_close(self._grace_s)
         await shielded(self._closing)
+        self._engine.close_now()  # nothing is left but the last breath of a thread
 
     def cleanup(self) -> None:
         """Kill every tree and release all threads and descriptors, from synchronous code. May be called again.
 
-        Works in any thread, and also when the loop of the wrapper has ended. Blocks for some milliseconds.
+        Works in any thread, and also when the loop of the wrapper has ended. Blocks for some milliseconds. Not for a signal
+        handler, which may have interrupted a start: set an event there, or use ``loop.add_signal_handler()``.
         """
         self._is_closed = True
         self._places.close()
@@ -538,7 +548,7 @@ class _Places:
     def __init__(self, number: int | None) -> None:
         self._free = math.inf if number is None else number
         self._queue: deque[Latch] = deque()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may close the wrapper
 
     async def take(self) -> None:
         with self._lock:
@@ -626,7 +636,7 @@ def _raise_if_failed(result: Result, timeout_s: float | None) -> None:
 
 
 def _seconds(name: str, value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= sys.float_info.max:
         raise SettingsError(name, value, allowed="a number of seconds, 0 or more, and not infinite")
     return float(value)
 
@@ -722,7 +732,7 @@ def _checked_env(
     return env
 
 
-def _checked_cwd(argv: tuple[str, ...], cwd: Word | None) -> str | None:
+def _checked_cwd(argv: tuple[Word, ...], cwd: Word | None) -> str | None:
     if cwd is None:
         return None
     try:
@@ -731,7 +741,7 @@ def _checked_cwd(argv: tuple[str, ...], cwd: Word | None) -> str | None:
         folder = None
     if not isinstance(folder, str):
         raise UsageError(f"cwd is {cwd!r}.", "Pass a str or a path.")
-    _check_texts(argv, (folder,))
+    _check_texts(tuple(map(str, argv)), (folder,))
     return folder
 
 

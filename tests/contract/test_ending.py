@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import anyio
 import pytest
@@ -32,7 +33,7 @@ from tests.contract.children import (
     root_that_leaves_a_grandchild,
     tree,
 )
-from tests.contract.conftest import Place, nothing_left, run_on
+from tests.contract.conftest import Place, loop_factory, nothing_left, run_on
 
 asks = pytest.mark.real_windows("there nobody can be asked to stop without a console")
 posix_only = pytest.mark.skipif(ON_WINDOWS, reason="Windows cannot ask a process without a console")
@@ -344,3 +345,47 @@ def test_ctrl_c_ends_local_mode(register) -> None:
 
     assert b"KeyboardInterrupt" in errors
     assert not left_alive(register)
+
+
+@pytest.mark.parametrize("way", ["stop", "aclose"])
+def test_a_stop_after_the_exit_does_not_wait_for_who_holds_the_pipe(
+    place: Place, register: Path, way: str
+) -> None:
+    """The root has exited and its grandchild holds the pipe: it gets *grace_s*, and not *drain_s*."""
+
+    async def body() -> None:
+        async with place.wrapper(drain_s=300.0, grace_s=0.1) as wrapper:
+            process, _, _ = await wrapper.create_subprocess(*root_that_leaves_a_grandchild(register))
+            assert await process.wait() == 5
+            if way == "stop":
+                assert await process.stop() == 5
+            else:
+                await wrapper.aclose()
+            assert eventually(lambda: not left_alive(register))
+
+    place.run(body)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_cleanup_after_the_loop_was_closed_in_the_middle_of_a_start(register: Path, loop: str) -> None:
+    """With a deadline, for which that loop has no timer any more; and the threads are gone when it returns."""
+    factory = loop_factory(loop) or asyncio.new_event_loop
+    running = factory()
+    wrapper = SubprocessWrapper(RunMode.ASYNC)
+
+    async def body() -> None:
+        await wrapper.run(*exits(0))
+        for _ in range(5):
+            starting.append(running.create_task(wrapper.create_subprocess(*tree(register), timeout_s=60)))
+        await asyncio.sleep(0)
+
+    starting: list[asyncio.Task[object]] = []
+    before = set(threading.enumerate())
+    running.run_until_complete(body())
+    running.close()
+    wrapper.cleanup()
+
+    assert set(threading.enumerate()) <= before
+    assert eventually(lambda: not left_alive(register))
+    for task in starting:
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # pyright: ignore

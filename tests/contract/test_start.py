@@ -91,6 +91,8 @@ BAD_CALLS = {
     "env is no mapping": (("ls",), {"env": ["x"]}, UsageError),
     "a bool for seconds": (("ls",), {"timeout_s": True}, SettingsError),
     "infinite": (("ls",), {"timeout_s": math.inf}, SettingsError),
+    "more than a float": (("ls",), {"timeout_s": 10**400}, SettingsError),
+    "a shell string in no folder": (("ls -l",), {"cwd": 3}, UsageError),
     "str as stdin": (("ls",), {"stdin": "text"}, UsageError),
     "PIPE in run()": (("ls",), {"stdin": offloop.PIPE}, UsageError),
     "bytes": ((b"ls",), {}, UsageError),
@@ -138,6 +140,20 @@ def test_missing_program(any_place: Place, tmp_path: Path) -> None:
             assert on_path.value.search_path is not None
             assert isinstance(with_folder.value, CommandNotFoundError)
             assert with_folder.value.search_path is None
+
+    any_place.run(body)
+
+
+@pytest.mark.skipif(ON_WINDOWS, reason="there are no such folders")
+def test_missing_program_in_a_place_that_cannot_be_looked_at(any_place: Place, tmp_path: Path) -> None:
+    """A file in place of a folder, or a name that no file can have, is a missing program."""
+    (tmp_path / "file").touch()
+
+    async def body() -> None:
+        async with any_place.wrapper() as wrapper:
+            for program in (str(tmp_path / "file" / "x"), "x" * 5000):
+                with pytest.raises(CommandNotFoundError):
+                    await wrapper.run(program)
 
     any_place.run(body)
 

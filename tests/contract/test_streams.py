@@ -8,7 +8,7 @@ import sys
 import anyio
 import pytest
 
-from offloop import PIPE, SettingsError, Stream, UsageError
+from offloop import PIPE, RunMode, SettingsError, Stream, SubprocessWrapper, UsageError
 from offloop.output import HIGH_WATER
 from tests.contract.children import CAT, ON_WINDOWS, READY_THEN_SLEEP, prints, python
 from tests.contract.conftest import Place
@@ -397,3 +397,45 @@ def test_a_program_that_writes_faster_than_it_is_read(place: Place, way: str) ->
 
     place.run(body)
     assert turns >= 3
+
+
+def test_a_character_that_the_end_cuts_off(place: Place) -> None:
+    """text_lines() replaces it; nothing of the output vanishes."""
+
+    async def body() -> None:
+        async with place.wrapper() as wrapper:
+            half = python("import sys; sys.stdout.buffer.write(b'abc\\xe2\\x82')")
+            _, stdout, _ = await wrapper.create_subprocess(*half)
+            assert "".join([line async for line in stdout.text_lines()]) == "abc\ufffd"
+
+    place.run(body)
+
+
+@pytest.mark.parametrize("wrong", [{"encoding": "undefined"}, {"encoding": None}, {"errors": "nonsense"}])
+def test_text_of_a_kind_that_there_is_not(wrong: dict[str, str]) -> None:
+    """Is refused before a line is taken."""
+
+    async def body() -> None:
+        async with SubprocessWrapper(RunMode.THREADED) as wrapper:
+            _, stdout, _ = await wrapper.create_subprocess(*prints(out=10))
+            with pytest.raises(SettingsError):
+                stdout.text_lines(**wrong)
+
+    Place(RunMode.THREADED, "asyncio").run(body)
+
+
+@pytest.mark.parametrize("data", ["text", 5, None])
+def test_writing_what_is_no_bytes(place: Place, data: object) -> None:
+    """Is an error at once, and the process reads on."""
+
+    async def body() -> None:
+        async with place.wrapper() as wrapper:
+            process, stdout, _ = await wrapper.create_subprocess(*CAT, stdin=PIPE)
+            assert process.stdin is not None
+            with pytest.raises(UsageError):
+                await process.stdin.write(data)  # type: ignore[arg-type]  # pyright: ignore
+            await process.stdin.write(b"bytes")
+            await process.stdin.aclose()
+            assert await stdout.read() == b"bytes"
+
+    place.run(body)

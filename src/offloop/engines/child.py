@@ -30,7 +30,6 @@ from offloop.process_tree import ProcessTree
 
 __all__ = ("Child", "Family", "given_up", "start_thread")
 
-log: logging.Logger = logging.getLogger("offloop")
 _DIE_WITHIN_S = 5.0
 
 
@@ -147,7 +146,7 @@ class Child(ABC):
         try:
             self.loop.call_soon_threadsafe(function)
         except RuntimeError:
-            log.debug("offloop: the loop that follows pid %d is closed", self.pid)
+            events.note(logging.DEBUG, "offloop: the loop that follows pid %d is closed", self.pid)
 
     def resume(self, stream: Stream) -> None:
         number = 1 if stream is self.stdout else 2
@@ -186,11 +185,14 @@ class Child(ABC):
         if self._abandoned:
             tree.kill()
         if self.command.detach:
-            log.info(
-                "offloop: pid %d is detached and may outlive this program: %s", self.pid, self.command.argv
+            events.note(
+                logging.INFO,
+                "offloop: pid %d is detached and may outlive this program: %s",
+                self.pid,
+                self.command.argv,
             )
         self._emit(events.Started)
-        if self.command.timeout_s is not None:
+        if self.command.timeout_s is not None and not self.loop.is_closed():
             self._deadline = self.loop.call_later(self.command.timeout_s, self._time_is_up)
         self.started.set()
 
@@ -217,6 +219,7 @@ class Child(ABC):
             self.abandon()
             return
         if self.returncode is not None:
+            self._hurry_drain(grace_s)
             return
         if not self._is_draining:
             # A child that flushes a lot before it ends must not wait for a reader.
@@ -231,9 +234,19 @@ class Child(ABC):
             self._cancel_timer(self._grace)
             self._grace = self.loop.call_at(at, self._escalate)
 
+    def _hurry_drain(self, grace_s: float) -> None:
+        """The root has exited: ask its descendants, and give them and the pipes that they hold no longer than *grace_s*."""
+        if self._is_finished or self.tree is None:
+            return
+        self.tree.ask_to_stop()
+        at = self.loop.time() + grace_s
+        if self._drain is not None and at < self._drain.when():
+            self._cancel_timer(self._drain)
+            self._drain = self.loop.call_at(at, self.drain_is_over)
+
     def _escalate(self) -> None:
-        self._emit(events.Escalated)
         self.kill()
+        self._emit(events.Escalated)
 
     def root_exited(self, returncode: int) -> None:
         if self.returncode is not None:
@@ -312,8 +325,11 @@ class Child(ABC):
 
 
 def given_up() -> OffloopError:
-    """The error of a start that its caller, or the end of the wrapper, has overtaken."""
-    return OffloopError("The start was given up before there was a process.", "Nothing has to be done.")
+    """The error of a start that the end of the wrapper has overtaken, or a cancellation, which nobody sees then."""
+    return UsageError(
+        "This SubprocessWrapper was closed before the process was started.",
+        "Nothing was started; make a new wrapper.",
+    )
 
 
 class Family:
@@ -335,7 +351,7 @@ class Family:
         """Stop all; call *on_empty* once when there are none."""
         self._on_empty = on_empty
         for child in list(self._children):
-            if child.command.detach:
+            if child.command.detach and child.tree is not None:
                 child.end_now()
             else:
                 child.begin_stop(grace_s)

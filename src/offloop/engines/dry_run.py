@@ -13,8 +13,6 @@ from offloop.loops import Latch
 
 __all__ = ("DryRunEngine",)
 
-log: logging.Logger = logging.getLogger("offloop")
-
 
 class DryRunEngine:
     """Records commands. *planned* is filled, oldest first."""
@@ -30,7 +28,7 @@ class DryRunEngine:
         on_ended: Callable[[], None],
     ) -> Child:
         self._planned.append(command.argv)
-        log.info("offloop: %s", _one_line(command.argv))
+        events.note(logging.INFO, "offloop: %s", _one_line(command.argv))
         child = _PlannedChild(command, run_soon=run_soon, on_ended=on_ended)
         child.begin()
         return child

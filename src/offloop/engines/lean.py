@@ -37,6 +37,14 @@ class _Newborn(NamedTuple):
     stdout: int | None
     stderr: int | None
 
+    def end(self) -> None:
+        """Of one that came when nobody waited for it any more."""
+        for fd in (self.stdin, self.stdout, self.stderr):
+            if fd is not None:
+                os.close(fd)
+        self.tree.kill()
+        self.tree.close()
+
 
 class Spawner(Protocol):
     """A thread that starts processes."""
@@ -88,6 +96,8 @@ class LeanChild(Child):
         newborn, self._newborn = self._newborn, None
         if isinstance(newborn, OffloopError):
             self.failed(newborn)
+        elif newborn is not None and self._is_finished:
+            newborn.end()
         elif newborn is not None:
             self._attach(newborn)
 

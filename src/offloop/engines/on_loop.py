@@ -123,6 +123,8 @@ class OnLoopEngine:
             self._spawner.finish_what_was_begun()
         self._family.close_now()
         self._release()
+        if self._spawner is not None:
+            self._spawner.join()
 
 
 class _Spawner:
@@ -133,7 +135,7 @@ class _Spawner:
         self._loop = loop
         self._orders: SimpleQueue[LeanChild | threading.Event | None] = SimpleQueue()
         self._closed = closed
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._is_closing = False
         self._thread = start_thread("offloop-spawner", self._work)
 
@@ -177,9 +179,12 @@ class _Spawner:
             if not is_closing:
                 self._orders.put(finished)
         if is_closing:  # the thread would not come to one more order
-            self._thread.join(_CLOSE_WITHIN_S)
+            self.join()
         else:
             finished.wait(_CLOSE_WITHIN_S)
+
+    def join(self) -> None:
+        self._thread.join(_CLOSE_WITHIN_S)
 
     def close(self) -> None:
         with self._lock:

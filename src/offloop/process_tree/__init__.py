@@ -71,6 +71,8 @@ __all__ = (
     "start",
 )
 
+# A folder of PATH that may not be entered, a file in place of a folder, a name that no file can have.
+_MAYBE_MISSING = {errno.EACCES, errno.ENOTDIR, errno.ENAMETOOLONG}
 _NO_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}
 # ERROR_TOO_MANY_OPEN_FILES, _NOT_ENOUGH_MEMORY, _OUTOFMEMORY, _NO_SYSTEM_RESOURCES, _COMMITMENT_LIMIT
 _NO_RESOURCES_ON_WINDOWS = {4, 8, 14, 1450, 1455}
@@ -164,13 +166,27 @@ def explain_start_error(
         return WorkingDirectoryError(argv, cwd=os.fspath(cwd))
     if number == errno.ENOENT and number_on_windows != _DIRECTORY_ON_WINDOWS:
         return _explain_missing_program(argv, cwd=cwd, env=env)
+    if number in _MAYBE_MISSING and not _is_there(argv[0], cwd=cwd, env=env):
+        return CommandNotFoundError(
+            argv, search_path=_search_path(env) if not os.path.dirname(argv[0]) else None
+        )
     return CommandNotExecutableError(argv, reason=reason, number=number)
+
+
+def _search_path(env: Mapping[str, str] | None) -> str:
+    return (os.environ if env is None else env).get("PATH", os.defpath)
+
+
+def _is_there(program: str, *, cwd: str | os.PathLike[str] | None, env: Mapping[str, str] | None) -> bool:
+    """Whether there is such a file, executable or not, as far as this user may look."""
+    folders = _search_path(env).split(os.pathsep) if not os.path.dirname(program) else [cwd or ""]
+    return any(os.path.exists(os.path.join(folder, program)) for folder in folders)
 
 
 def _explain_missing_program(
     argv: Sequence[str], *, cwd: str | os.PathLike[str] | None, env: Mapping[str, str] | None
 ) -> OffloopError:
-    search_path = (os.environ if env is None else env).get("PATH", os.defpath)
+    search_path = _search_path(env)
     if not os.path.dirname(argv[0]):
         import shutil  # it loads three compressors, and `import offloop` must be cheap
 

@@ -26,6 +26,8 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple
 
+from offloop import events
+
 __all__ = (
     "FOLLOWED_BY_DESCRIPTORS",
     "RUNS_BATCH_FILES",
@@ -35,8 +37,6 @@ __all__ = (
     "leash_in_use",
     "prepare_start",
 )
-
-log: logging.Logger = logging.getLogger("offloop")
 
 FOLLOWED_BY_DESCRIPTORS = True
 """Whether pipes and exits are descriptors that a selector can watch."""
@@ -98,7 +98,7 @@ class ProcessTree:
         exit_fd: Becomes readable when the root exits; None where there is no such thing.
     """
 
-    __slots__ = ("_detached", "_leashed", "_lock", "_parent", "exit_fd", "pid", "popen")
+    __slots__ = ("_detached", "_is_reaped", "_leashed", "_lock", "_parent", "exit_fd", "pid", "popen")
 
     def __init__(self, popen: subprocess.Popen[bytes], *, leash: bool, detach: bool) -> None:
         self.pid: int = popen.pid
@@ -107,8 +107,10 @@ class ProcessTree:
         self._parent = os.getpid()
         self._leashed = leash
         self._detached = detach
-        # Between the look whether the root has been reaped and the signal, nobody may reap it.
-        self._lock = threading.Lock()
+        # Between the look whether the root has been reaped and the signal, nobody may reap it. Reentrant: a signal handler
+        # may close the wrapper, in the middle of a close.
+        self._lock = threading.RLock()
+        self._is_reaped = False
         if leash:
             _leash.hold(popen.pid)
 
@@ -123,7 +125,7 @@ class ProcessTree:
     def _signal(self, number: int) -> bool:
         with self._lock:
             # In a fork of this program it is somebody else's tree, and its root may have been reaped there.
-            if self.popen.returncode is not None or self._parent != os.getpid():
+            if self._is_reaped or self.popen.returncode is not None or self._parent != os.getpid():
                 return False
             try:
                 os.killpg(self.pid, number)
@@ -140,8 +142,10 @@ class ProcessTree:
             try:
                 found = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
-                log.warning(
-                    "offloop: somebody else reaped pid %d: its exit code is lost, 255 stands for it", self.pid
+                events.note(
+                    logging.WARNING,
+                    "offloop: somebody else reaped pid %d: its exit code is lost, 255 stands for it",
+                    self.pid,
                 )
                 self.popen.returncode = _EXIT_CODE_LOST
                 return _EXIT_CODE_LOST
@@ -195,6 +199,7 @@ class ProcessTree:
                 self.exit_fd = None
 
     def _reap(self) -> None:
+        self._is_reaped = True
         # First without Popen, which takes its time for the case that the root runs still.
         with contextlib.suppress(ChildProcessError):
             pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -205,7 +210,12 @@ class ProcessTree:
             self.popen.wait(_REAP_WITHIN_S)
         except subprocess.TimeoutExpired:
             # A process in an uninterruptible call dies when that returns.
-            log.warning("offloop: pid %d has not died within %g s of SIGKILL", self.pid, _REAP_WITHIN_S)
+            events.note(
+                logging.WARNING,
+                "offloop: pid %d has not died within %g s of SIGKILL",
+                self.pid,
+                _REAP_WITHIN_S,
+            )
             _leave_running(self.popen)
 
 
@@ -262,7 +272,7 @@ class _Leash:
     """The one helper of this program, alive while it is in use or holds a group."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._users = 0
         self._places: dict[int, int] = {}  # by group: its line in the table
         self._free_places: list[int] = []
@@ -278,12 +288,14 @@ class _Leash:
         """
         with self._lock:
             if self._helper_pid and self._has_died():
-                log.warning(
+                events.note(
+                    logging.WARNING,
                     "offloop: the helper that holds the leash has died, another one takes over; "
                     "a kill of this program in between would have left %d process trees behind",
                     len(self._places),
                 )
-                self._release_helper()
+                self._helper_pid = 0
+                self._close_descriptors()
             if not self._helper_pid and not self._is_impossible:
                 self._start_helper()
 
@@ -314,7 +326,7 @@ class _Leash:
                 os.close(table)
             if error.errno not in (errno.ENOENT, errno.EACCES):
                 raise
-            log.warning("offloop: no leash, /bin/sh cannot be started: %s", error)
+            events.note(logging.WARNING, "offloop: no leash, /bin/sh cannot be started: %s", error)
             self._is_impossible = True
             return
         finally:
