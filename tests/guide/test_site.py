@@ -111,3 +111,16 @@ def test_every_pattern_is_in_the_quick_reference() -> None:
 
     assert {name for name in patterns if f"`offloop add {name}`" not in text} == set()
     assert {name for name in patterns if f"(../patterns/{name}.md)" not in text} == set()
+
+
+def test_every_pattern_is_in_the_decision_picture() -> None:
+    """Whose text is broken into lines."""
+
+    def letters(text: str) -> str:
+        return "".join(character for character in text.lower() if character.isalpha())
+
+    picture = (docs_folder() / "assets" / "which-pattern.svg").read_text(encoding="utf-8")
+    labels = letters("".join(re.findall(r"<text[^>]*>([^<]*)</text>", picture)))
+    patterns = [page.stem for page in (docs_folder() / "patterns").glob("*.md")]
+
+    assert [name for name in patterns if letters(name) not in labels] == []
