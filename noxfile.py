@@ -422,7 +422,7 @@ def windows_on_wine(session: nox.Session) -> None:
     environment = {
         "WINDOWS_PYTHONPATH": "src",
         "WINDOWS_PYTHON_REQUIREMENTS": requirements,
-        "WINDOWS_PYTHON_TIMEOUT": "900",
+        "WINDOWS_PYTHON_TIMEOUT": "1500",
     }
     pytest = ("-m", "pytest", "-p", "no:cacheprovider")
     arguments = session.posargs or IN_PARALLEL

@@ -705,6 +705,8 @@ def test_every_block_of_a_pattern_is_in_its_test(pattern: add.Pattern) -> None:
 @pytest.mark.parametrize("pattern", patterns(), ids=lambda pattern: pattern.name)
 def test_the_test_of_a_pattern_passes(pattern: add.Pattern, tmp_path: Path) -> None:
     """In an empty folder, with no plugin but anyio's, and with no warning."""
+    if sys.platform == "win32" and pattern.name != "simple-execution":
+        pytest.skip("its blocks run there as a page, and that a copied test runs is shown by one of them")
     assert main(["add", pattern.name, "--path", str(tmp_path), "--with-test"]) == 0
     done = subprocess.run(
         [
