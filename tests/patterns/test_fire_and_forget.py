@@ -139,7 +139,11 @@ def test_many_jobs_end_in_the_right_states(guide: ModuleType, caplog: pytest.Log
         run(body, 150)
 
     assert 1 < max(alive) <= 8
-    assert Counter(row["status"] for row in rows()) == {"completed": TIMES, "failed": 2 * TIMES, "cancelled": TIMES}
+    assert Counter(row["status"] for row in rows()) == {
+        "completed": TIMES,
+        "failed": 2 * TIMES,
+        "cancelled": TIMES,
+    }
     assert all(row["created_at"] and row["finished_at"] for row in rows())
     assert sum(record.name == "background_jobs" for record in caplog.records) == 2 * TIMES
 
