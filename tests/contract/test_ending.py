@@ -366,6 +366,7 @@ def test_a_stop_after_the_exit_does_not_wait_for_who_holds_the_pipe(
     place.run(body)
 
 
+@pytest.mark.skipif(ON_WINDOWS, reason="there a start in ASYNC mode is a task of its loop, and ends with it")
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_cleanup_after_the_loop_was_closed_in_the_middle_of_a_start(register: Path, loop: str) -> None:
     """With a deadline, for which that loop has no timer any more; and the threads are gone when it returns."""
