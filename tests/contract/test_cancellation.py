@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -268,8 +269,10 @@ def test_loop_that_ends_under_a_running_process(mode: RunMode, register: Path) -
 
 
 @pytest.mark.parametrize("way", ["aclose", "cleanup", "cleanup in a thread"])
-def test_closed_while_many_are_being_started(place: Place, register: Path, way: str) -> None:
-    """Each start either gives a process or an error, none waits for ever, and nothing is left."""
+def test_closed_while_many_are_being_started(
+    place: Place, register: Path, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each start either gives a process or an error, none waits for ever, and nothing is left: no task either."""
     many = 4 if ON_WINDOWS else 20  # under Wine a start takes half a second
 
     async def body() -> None:
@@ -303,3 +306,5 @@ def test_closed_while_many_are_being_started(place: Place, register: Path, way: 
         assert eventually(lambda: not left_alive(register))
 
     place.run(body)
+    gc.collect()
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []

@@ -49,6 +49,22 @@ def test_a_run_that_does_not_ask_is_left_alone(project: Project) -> None:
     assert "doc blocks" not in run.text
 
 
+def test_garbage_of_other_tests_is_not_held_against_a_page(project: Project) -> None:
+    """What a test left to the garbage collector complains before the first block of a page, not inside of it."""
+    project.write(
+        "test_x.py",
+        "import gc\n"
+        "class Faulty:\n    def __del__(self):\n        1 / 0\n"
+        "def test_x():\n    gc.disable()\n    it = Faulty()\n    it.it = it\n",
+    )
+    project.write("docs/page.md", "```python\nimport gc\n\ngc.collect()\n```\n")
+
+    run = project.run("test_x.py", "docs", "-p", "no:unraisableexception")
+
+    assert run.code == 0, run.text
+    assert "2 passed" in run.text
+
+
 def test_a_run_without_pages_prints_no_tally(project: Project) -> None:
     """Ordinary tests next to it are what they were."""
     project.write("test_x.py", "def test_x():\n    pass\n")

@@ -50,8 +50,7 @@ class HubEngine:
         try:
             with process_tree.leash_in_use():
                 self._loop.run_forever()
-                # Transports close their handles a few iterations after close().
-                self._loop.run_until_complete(_a_few_iterations())
+                self._loop.run_until_complete(_last_tasks())
         finally:
             close_watcher(self._watcher)
             self._loop.close()
@@ -130,6 +129,10 @@ class HubEngine:
             return  # closed already
 
 
-async def _a_few_iterations() -> None:
-    for _ in range(5):
+async def _last_tasks() -> None:
+    # A start that was cancelled waits for the end of its process, which takes a moment on Windows.
+    starts = asyncio.all_tasks() - {asyncio.current_task()}
+    if starts:
+        await asyncio.wait(starts, timeout=_CLOSE_WITHIN_S)
+    for _ in range(5):  # transports close their handles a few iterations after close()
         await asyncio.sleep(0)
