@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from offloop.doctor import CHECKS, command
 from offloop.guide import add
 
 __all__ = ("main",)
@@ -25,24 +26,43 @@ exit codes:
   1  refused, and nothing was written; with --diff, something differs
   2  a wrong argument, an unknown pattern, or a folder that cannot be used
 """
+_DOCTOR = """\
+Examine whether programs can be run from async code here: interpreter, loop,
+run mode, limits, environment, and processes that an earlier run has left.
+Starts an empty Python in each run mode, and changes nothing.
+
+With --app, uvicorn's own options may follow, and its loop is examined:
+  offloop doctor --app main:app --reload
+The application is looked for, and not imported.
+"""
+_DOCTOR_EXIT_CODES = """\
+exit codes:
+  0  nothing was found, or notes only
+  1  something was found
+  2  a wrong argument
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line *arguments*, those of this program if None; return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    parser, add_parser = _parsers()
+    parser, add_parser, doctor_parser = _parsers()
     if words[:1] == ["serve"]:
         # Not argparse's: everything behind the word is uvicorn's, --help included.
         return _serve(words[1:], parser)
-    options = parser.parse_args(words)
+    options, others = parser.parse_known_args(words)
+    if options.command == "doctor":
+        return _doctor(options, others, doctor_parser)
+    if others:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
     if options.command == "add":
         return _add(options, add_parser)
     parser.print_help(sys.stderr)
     return 2
 
 
-def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
-    """That of ``offloop``, and that of ``offloop add``."""
+def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser, argparse.ArgumentParser]:
+    """That of ``offloop``, of ``offloop add`` and of ``offloop doctor``."""
     parser = argparse.ArgumentParser(prog="offloop", description="Keep work off the loop.")
     parser.add_argument("--version", action="version", version=f"offloop {_version()}")
     commands = parser.add_subparsers(metavar="COMMAND", dest="command")
@@ -74,7 +94,28 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
         ("--view", "print the files, and write nothing"),
     ):
         instead.add_argument(word, dest="instead", action="store_const", const=word, help=says)
-    return parser, add_parser
+    doctor_parser = commands.add_parser(
+        "doctor",
+        help="examine whether programs can be run from async code here",
+        usage="offloop doctor [--only CHECK] [--json] [--app MODULE:APP [options of uvicorn]]",
+        description=_DOCTOR,
+        epilog=_DOCTOR_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    doctor_parser.add_argument(
+        "--only",
+        metavar="CHECK",
+        action="append",
+        default=[],
+        choices=CHECKS,
+        help=f"one check; may be repeated: {', '.join(CHECKS)}",
+    )
+    doctor_parser.add_argument("--json", action="store_true", help="print JSON, for other programs")
+    doctor_parser.add_argument(
+        "--app", metavar="MODULE:APP", help="examine the loop that uvicorn gives to this application"
+    )
+    return parser, add_parser, doctor_parser
 
 
 def _version() -> str:
@@ -94,13 +135,25 @@ def _serve(arguments: Sequence[str], parser: argparse.ArgumentParser) -> int:
     return serve.command(arguments)
 
 
+def _doctor(options: argparse.Namespace, others: Sequence[str], parser: argparse.ArgumentParser) -> int:
+    if others and not options.app:
+        parser.error(f"unrecognized arguments: {' '.join(others)} (options of uvicorn need --app)")
+    _write_what_the_console_can()
+    try:
+        return command.run(options, others, in_colour=_in_colour())
+    except ModuleNotFoundError as error:
+        if error.name not in ("uvicorn", "click"):
+            raise
+        parser.exit(2, "offloop doctor --app needs uvicorn: pip install 'offloop[serve]'\n")
+    except ValueError as error:
+        parser.exit(2, f"offloop doctor: {error}\n")
+
+
 # ---- offloop add -------------------------------------------------------------------------------------
 
 
 def _add(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A console may not have every character of a page.
-        sys.stdout.reconfigure(errors="replace")  # pyright: ignore[reportUnknownMemberType] - of a generic class
+    _write_what_the_console_can()
     name: str | None = options.name
     folder: Path | None = options.path
     try:
@@ -112,6 +165,12 @@ def _add(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     except (OSError, add.PlaceRefused) as error:
         parser.exit(2, f"offloop add: {error}\n")
     return 0
+
+
+def _write_what_the_console_can() -> None:
+    """A console may not have every character of a page, or of a path."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # pyright: ignore[reportUnknownMemberType] - of a generic class
 
 
 def _list_patterns() -> None:

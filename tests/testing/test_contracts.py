@@ -193,6 +193,14 @@ CASES = {
         'data-leaks="thread"',
         "import threading, time\nthreading.Thread(target=time.sleep, args=(2,)).start()",
     ),
+    "leaks a process whose pipe is paused": Case(
+        'data-leaks="process"',
+        "import asyncio, sys\n"
+        "code = \"print('x' * 300_000, flush=True); import time; time.sleep(60)\"\n"
+        "p = await asyncio.create_subprocess_exec(sys.executable, '-c', code, stdout=asyncio.subprocess.PIPE)\n"
+        "assert await p.stdout.read(1) == b'x'\n"
+        "while p.stdout._buffer.__len__() < 131_072:\n    await asyncio.sleep(0)",
+    ),
     "leaks a descriptor": Case('data-leaks="fd"', "import os\nos.dup(0)"),
     "leaks a process": Case(
         'data-leaks="process"', f"import subprocess, sys\nsubprocess.Popen({SLEEPING_CHILD})"

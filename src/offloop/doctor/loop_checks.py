@@ -1,0 +1,141 @@
+"""The running loop, the server that chose it, and the run mode on it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import importlib.util
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import anyio.to_thread
+
+from offloop.doctor.findings import KINDS, Fact, Finding, Section
+from offloop.errors import SettingsError, SubprocessPolicyError
+from offloop.loops import can_start_processes, current_caller
+from offloop.modes import ModeChoice, RunMode, choose_mode
+
+__all__ = ("Server", "loop", "server")
+
+
+class Server(NamedTuple):
+    """The uvicorn that is asked about.
+
+    Attributes:
+        app: ``"module:app"``. It is looked for and not imported: that would run it.
+        app_dir: The folder in which uvicorn looks for it.
+        options: The options that decide the loop, such as ``"--reload"``.
+        shutdown_limit_s: Seconds that open requests have at the end; None if they have for ever.
+    """
+
+    app: str
+    app_dir: str
+    options: str
+    shutdown_limit_s: int | None
+
+
+def server(about: Server | None) -> Section:
+    """uvicorn and its relatives."""
+    facts = [Fact(name, _version_of(name)) for name in ("uvicorn", "uvloop", "winloop")]
+    findings: list[Finding] = []
+    if about is not None:
+        facts.append(Fact("application", about.app))
+        facts.append(Fact("options for the loop", about.options or "none"))
+        if problem := _problem_with(about):
+            findings.append(Finding(KINDS["app-not-found"], problem))
+        limit = about.shutdown_limit_s
+        facts.append(
+            Fact("at the end", f"open requests have {limit} s" if limit else "waits for open requests")
+        )
+        if limit is None:
+            findings.append(
+                Finding(
+                    KINDS["no-shutdown-limit"],
+                    "uvicorn waits without a limit for open requests, and background tasks are part of them.",
+                )
+            )
+    return Section("server", tuple(facts), tuple(findings))
+
+
+def _version_of(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _problem_with(about: Server) -> str:
+    """Empty if the module of the application is there. Packages around it are imported, the module is not."""
+    module, colon, attribute = about.app.partition(":")
+    if not (module and colon and attribute):
+        return f"{about.app!r} is not of the form MODULE:APP."
+    folder = str(Path(about.app_dir).resolve())
+    sys.path.insert(0, folder)
+    try:
+        if importlib.util.find_spec(module) is None:
+            return f"There is no module {module!r} in {folder}, nor among the installed ones."
+    except Exception as error:  # a package around it, which is imported, may raise anything
+        return f"The package around {module!r} cannot be imported: {error!r}."
+    finally:
+        sys.path.remove(folder)
+    return ""
+
+
+async def loop() -> Section:
+    """The running loop, what it can do, and what offloop makes of it."""
+    caller = current_caller()
+    can_start = caller.loop is not None and can_start_processes(caller.loop)
+    facts = [
+        Fact("loop", caller.name),
+        Fact("asyncio can start processes on it", "yes" if can_start else "no"),
+    ]
+    findings: list[Finding] = []
+    if caller.loop is not None and not can_start:
+        findings.append(
+            Finding(
+                KINDS["loop-without-processes"],
+                f"asyncio.create_subprocess_exec() raises NotImplementedError on {caller.name}.",
+            )
+        )
+    mode_fact, mode_finding = _mode(can_start)
+    facts.append(mode_fact)
+    if mode_finding is not None:
+        findings.append(mode_finding)
+    facts.append(Fact("default executor", _executor()))
+    tokens = anyio.to_thread.current_default_thread_limiter().total_tokens
+    facts.append(
+        Fact("anyio's threads", f"{tokens:g}, shared with handlers of Starlette written with plain def")
+    )
+    return Section("loop", tuple(facts), tuple(findings))
+
+
+def _mode(can_start: bool) -> tuple[Fact, Finding | None]:
+    try:
+        choice = choose_mode()
+    except SettingsError as error:
+        return Fact("run mode", "none"), Finding(KINDS["unknown-run-mode"], error.problem)
+    except SubprocessPolicyError as error:
+        return Fact("run mode", "none"), Finding(KINDS["start-fails"], error.problem)
+    return Fact("run mode", f"{choice.mode.value}: {choice.reason}"), _mode_finding(choice, can_start)
+
+
+def _mode_finding(choice: ModeChoice, can_start: bool) -> Finding | None:
+    if choice.mode is RunMode.ASYNC and not can_start:
+        return Finding(KINDS["mode-not-on-this-loop"], f"{choice.reason} This loop cannot start processes.")
+    if choice.mode is RunMode.LOCAL:
+        return Finding(KINDS["mode-blocks-the-loop"], choice.reason)
+    if choice.mode is RunMode.DRY_RUN:
+        return Finding(KINDS["mode-runs-nothing"], choice.reason)
+    return None
+
+
+def _executor() -> str:
+    # The formula is that of concurrent.futures, which has no public name for it; asked of an executor that is
+    # never used, since Python 3.13 counts other processors than 3.12.
+    from concurrent.futures import ThreadPoolExecutor
+
+    running = asyncio.get_running_loop() if current_caller().loop is not None else None
+    executor = getattr(running, "_default_executor", None) or ThreadPoolExecutor()
+    threads = getattr(executor, "_max_workers", None)
+    return f"{threads or 'unknown number of'} threads, shared by to_thread() and the resolution of host names"
