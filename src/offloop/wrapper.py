@@ -15,6 +15,7 @@ cancellation when the tree is gone.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import math
 import os
@@ -38,7 +39,7 @@ from offloop.errors import (
     UnsafeCommandError,
     UsageError,
 )
-from offloop.loops import Caller, Latch, current_caller, shielded
+from offloop.loops import Caller, Latch, current_caller, running_loop, shielded
 from offloop.modes import ModeChoice, RunMode, check_setting, choose_mode, parse_mode
 from offloop.output import Stream
 
@@ -528,7 +529,7 @@ class SubprocessWrapper:
     async def __aenter__(self) -> SubprocessWrapper:
         # Loads what the first start and aclose() need: a server rather waits for it now than in the middle of a request, and
         # at the end there may be no descriptor to read it with.
-        importlib.import_module("offloop.engines.hub")
+        await _load_engines()
         anyio.get_cancelled_exc_class()
         return self
 
@@ -536,6 +537,31 @@ class SubprocessWrapper:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+_engines_are_loaded = Latch()
+
+
+async def _load_engines() -> None:
+    """In a thread, once: files that come from a slow disk, or past a virus scanner, would hold the loop."""
+    if _engines_are_loaded.is_set:
+        return
+
+    def load() -> None:
+        try:
+            importlib.import_module("offloop.engines.hub")
+            # What anyio.get_cancelled_exc_class() would load on the loop. Without it, it still does.
+            with contextlib.suppress(ImportError):
+                importlib.import_module(f"anyio._backends._{backend}")
+        finally:
+            _engines_are_loaded.set()
+
+    backend = "asyncio" if running_loop() is not None else "trio"
+    try:
+        threading.Thread(target=load, name="offloop-import", daemon=True).start()
+    except RuntimeError:  # no threads are left
+        load()
+    await _engines_are_loaded.wait()
 
 
 def _is_closed() -> UsageError:

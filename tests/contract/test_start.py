@@ -468,6 +468,43 @@ def test_forty_children_need_no_forty_threads(place: Place) -> None:
     place.run(body)
 
 
+SLOW_DISK = """
+import asyncio, importlib.abc, sys, threading
+
+has_begun = threading.Event()
+may_go_on = threading.Event()
+
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "offloop.engines.hub":
+            has_begun.set()
+            assert may_go_on.wait(30), "the loop was held"
+
+async def main():
+    sys.meta_path.insert(0, Slow())
+    from offloop import SubprocessWrapper
+
+    async def others_run():
+        while not has_begun.is_set():
+            await asyncio.sleep(0)
+        may_go_on.set()
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(others_run())
+        async with SubprocessWrapper("threaded"):
+            pass
+
+asyncio.run(main())
+"""
+
+
+def test_the_loop_runs_on_while_the_package_loads_the_rest_of_itself() -> None:
+    """Which it does at the first ``async with``; from a slow disk that takes long."""
+    done = subprocess.run([sys.executable, "-c", SLOW_DISK], capture_output=True, timeout=60)
+
+    assert done.returncode == 0, done.stderr.decode()
+
+
 def test_the_loop_runs_on_while_a_program_is_loaded(place: Place) -> None:
     """During ten starts the loop is never blocked for long: other tasks get many turns."""
 
