@@ -266,15 +266,20 @@ def guide(session: nox.Session) -> None:
     unknown = [word for word in session.posargs if word != "--build"]
     if unknown:
         session.error(f'"guide" knows one argument, --build, and not {" ".join(unknown)}.')
-    install(session, "--group", "docs")
+    install(session, "--editable", ".", "--group", "docs")
+    build_site(session)
+    if not session.posargs:
+        serve(session, SITE)
+
+
+def build_site(session: nox.Session) -> None:
+    """Build it strictly, and look at every link."""
     session.run(
         *("python", "-m", "mkdocs", "build", "--strict", "--site-dir", str(SITE)),
         # The theme's notice about MkDocs 2 is for people who choose a toolchain.
         env={"NO_MKDOCS_2_WARNING": "1"},
     )
     session.run("python", "-m", "tests.guide.links", str(SITE))
-    if not session.posargs:
-        serve(session, SITE)
 
 
 def serve(session: nox.Session, folder: Path) -> None:
@@ -343,12 +348,20 @@ def mutations(session: nox.Session) -> None:
 
 
 @nox.session
+def browser(session: nox.Session) -> None:
+    """Build the site and look at it in headless Chromium; skipped, loudly, where there is none."""
+    install(session, "--editable", ".[testing]", "--group", "browser", "--group", "docs")
+    build_site(session)
+    session.run("python", "-m", "pytest", "tests/site", *session.posargs)
+
+
+@nox.session
 def types(session: nox.Session) -> None:
     """Check the types of the package, the tests and every file of every page, for each system."""
     install(
         session,
         ".[testing,serve]",
-        *("--group", "test", "--group", "docs", "--group", "bench", "--group", "types"),
+        *("--group", "test", "--group", "docs", "--group", "bench", "--group", "browser", "--group", "types"),
     )
     # The wheel and not the checkout: that is what a user's type checker sees.
     session.run("pip", "install", "--quiet", "--no-build-isolation", "--no-deps", "--force-reinstall", ".")
@@ -467,7 +480,7 @@ def wheel(session: nox.Session) -> None:
 @nox.session
 def zensical(session: nox.Session) -> None:
     """Build the site with Zensical, the successor of its theme; allowed to fail."""
-    install(session, "--group", "zensical")
+    install(session, "--editable", ".", "--group", "zensical")
     session.run("zensical", "build", "--strict", "--clean", "--config-file", "mkdocs.yml")
 
 

@@ -82,7 +82,7 @@ class Accounts:
         wrong = {fault.line for fault in page.faults}
         for fence in page.fences:
             if fence.runs and fence.line not in wrong:
-                yield Block(name, fence.line, *self._state(page, fence))
+                yield Block(name, fence.line, *self._state(page, fence), fence.digest)
 
     def _state(self, page: Page, fence: Fence) -> tuple[str, str]:
         passed = self.outcomes.get((page.path, fence.line))

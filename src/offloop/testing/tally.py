@@ -7,12 +7,14 @@ joins those of several systems and fails for a block, or a line, that ran on non
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import platform
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 __all__ = ("Block", "Tally", "merge")
@@ -26,6 +28,13 @@ EXECUTED, FAILED, EXCUSED, NOT_HERE, UNACCOUNTED = (
 )
 
 
+def _emulator() -> str:
+    """What runs this instead of Windows itself, or nothing. Wine says so by a function that Windows does not have."""
+    if sys.platform == "win32":
+        return "Wine" if hasattr(ctypes.windll.ntdll, "wine_get_version") else ""
+    return ""
+
+
 @dataclass
 class Block:
     """One block, or one line that looks like one but is not in the grammar."""
@@ -34,6 +43,7 @@ class Block:
     line: int
     state: str
     reason: str = ""
+    digest: str = ""
 
     @property
     def where(self) -> str:
@@ -48,6 +58,8 @@ class Tally:
     system: str = sys.platform
     python: str = f"{sys.version_info[0]}.{sys.version_info[1]}"
     implementation: str = platform.python_implementation()
+    emulator: str = field(default_factory=_emulator)
+    date: str = field(default_factory=lambda: datetime.now(UTC).date().isoformat())
     blocks: list[Block] = field(default_factory=list[Block])
     dead: list[Block] = field(default_factory=list[Block])
 
