@@ -7,7 +7,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 
 import offloop
 
+RUN_WITHIN_S = 120
 CONFIGURATION = """\
 [pytest]
 addopts = -p offloop.testing -p no:cacheprovider
@@ -62,22 +64,76 @@ class Project:
         path.write_text(text, "utf-8", newline="\n")
         return path
 
-    def run(self, *arguments: str, without: tuple[str, ...] = ()) -> Run:
-        """Run pytest in the project; ends with an error after 120 s."""
+    def run(self, *arguments: str, without: tuple[str, ...] = (), alone: bool = False) -> Run:
+        """Run pytest in the project; ends with an error after 120 s.
+
+        *alone* in a process of its own, for what depends on being in one.
+        """
         tally = self.root / "tally.json"
         tally.unlink(missing_ok=True)
         options = [] if "tally" in without else ["--tally", str(tally)]
+        words = ["-rA", *options, *arguments]
+        code, output = self._run_alone(words) if alone else server.run(self.root, words)
+        text = output.decode("utf-8", "replace").replace("\r\n", "\n").replace("\\", "/")
+        return Run(code, text, json.loads(tally.read_text("utf-8")) if tally.exists() else {})
+
+    def _run_alone(self, words: list[str]) -> tuple[int, bytes]:
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-rA", *options, *arguments],
+            [sys.executable, "-m", "pytest", *words],
             cwd=self.root,
             env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=120,
+            timeout=RUN_WITHIN_S,
         )
-        text = done.stdout.decode("utf-8", "replace").replace("\r\n", "\n").replace("\\", "/")
-        return Run(done.returncode, text, json.loads(tally.read_text("utf-8")) if tally.exists() else {})
+        return done.returncode, done.stdout
+
+
+class _Server:
+    """The process of ``pytest_server.py``: started with the first run, and again if a run has ended it."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def run(self, folder: Path, words: list[str]) -> tuple[int, bytes]:
+        if self._process is None:
+            script = str(Path(__file__).with_name("pytest_server.py"))
+            self._process = subprocess.Popen(
+                [sys.executable, script], env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        output = folder / "output.txt"
+        request = {"folder": str(folder), "arguments": words, "output": str(output)}
+        limit = threading.Timer(RUN_WITHIN_S, process.kill)
+        limit.start()
+        try:
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+        finally:
+            limit.cancel()
+        if not answer:
+            self.end()
+            raise AssertionError(f"the run ended its process: {output.read_text(errors='replace')}")
+        return json.loads(answer)["code"], output.read_bytes()
+
+    def end(self) -> None:
+        if self._process is not None:
+            with self._process as process:
+                process.kill()
+            self._process = None
+
+
+server = _Server()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _end_of_server() -> Iterator[None]:
+    yield
+    server.end()
 
 
 def environment() -> dict[str, str]:

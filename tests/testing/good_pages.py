@@ -288,8 +288,12 @@ MUTATIONS = {
     "another kind is leaked": Mutation("leaks.md", 'data-leaks="fd"', 'data-leaks="thread"'),
     "fd no longer leaked": Mutation("leaks.md", "os.dup(0)", "os.close(os.dup(0))"),
     "task no longer leaked": Mutation("leaks.md", "asyncio.sleep(60)", "asyncio.sleep(0)"),
-    "thread no longer leaked": Mutation("leaks.md", "args=(1.5,)", "args=(0,)"),
-    "process no longer leaked": Mutation("leaks.md", "import time; time.sleep(30)", "pass"),
+    "thread no longer leaked": Mutation(
+        "leaks.md", "threading.Thread(target=time.sleep, args=(1.5,)).start()", "time.sleep(0)"
+    ),
+    "process no longer leaked": Mutation(
+        "leaks.md", 'import time; time.sleep(30)")', 'pass")\n    await child.wait()'
+    ),
     "a leaking block fails": Mutation("leaks.md", "    os.dup(0)", "    os.dup(0)\n    1 / 0"),
     # a good block goes wrong
     "process left running": Mutation("clean.md", '"pass")\nassert await child.wait() == 0', '"import time; time.sleep(30)")'),

@@ -42,7 +42,7 @@ def test_a_run_that_does_not_ask_is_left_alone(project: Project) -> None:
     project.write("docs/page.md", "```python\nraise SystemError\n```\n")
     project.write("test_x.py", "import sys\ndef test_x():\n    assert 'offloop' not in sys.modules\n")
 
-    run = project.run(without=("tally",))
+    run = project.run(without=("tally",), alone=True)
 
     assert run.code == 0, run.text
     assert "1 passed" in run.text

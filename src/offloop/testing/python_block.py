@@ -57,6 +57,10 @@ def backend_problem(backend: str) -> str:
     return ""
 
 
+# What a transport says that was left behind with a paused pipe, when it is collected: on Unix and on Windows.
+_AFTER_ITS_LOOP = ("Event loop is closed", "I/O operation on closed pipe")
+
+
 class AsyncRunner(Protocol):
     """The part of `asyncio.Runner` that is used; pytest-asyncio's has it too."""
 
@@ -284,10 +288,8 @@ def _unseen_errors(seen: Observed, fence: Fence) -> Generator[None]:
     leaking = fence.key("leaks") is not None
 
     def in_finaliser(unraisable: Any) -> None:
-        # A transport that was left behind complains again if its pipe was paused: it is closed after its loop.
         if leaking and (
-            isinstance(unraisable.exc_value, ResourceWarning)
-            or str(unraisable.exc_value) == "Event loop is closed"
+            isinstance(unraisable.exc_value, ResourceWarning) or str(unraisable.exc_value) in _AFTER_ITS_LOOP
         ):
             return
         seen.unseen.append(f"{type(unraisable.exc_value).__name__}: {unraisable.exc_value}")
