@@ -159,12 +159,20 @@ else:
         started: dict[int, str] = {}
         for name in os.listdir("/proc"):
             if name.isdigit():
-                with contextlib.suppress(OSError):
+                # By descriptor: open() takes three times as long, and each block counts all processes four times.
+                try:
+                    stat = os.open(f"/proc/{name}/stat", os.O_RDONLY)
+                except OSError:  # has ended
+                    continue
+                try:
                     # The command's name is in parentheses and may hold anything, so read behind the last one.
-                    with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as stat:
-                        words = stat.read().rpartition(")")[2].split()
-                    parents[int(name)] = int(words[1])
-                    started[int(name)] = words[19]
+                    words = os.read(stat, 4096).rpartition(b")")[2].split()
+                except OSError:
+                    continue
+                finally:
+                    os.close(stat)
+                parents[int(name)] = int(words[1])
+                started[int(name)] = words[19].decode()
         ours = _descendants(parents)
         ours |= {pid for pid in parents if pid not in ours and _is_orphan(Process(pid, started[pid]))}
         return frozenset(Process(pid, started[pid]) for pid in ours - {os.getpid()} if not _is_helper(pid))

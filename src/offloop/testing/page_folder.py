@@ -82,7 +82,11 @@ def _forget_modules() -> None:
     """Two pages may each have a worker.py, and two blocks of a page each get a new one."""
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if isinstance(file, str) and Path(file).parent.name.startswith(_PREFIX):
+        if isinstance(file, str) and _is_page_folder(os.path.dirname(file)):
             del sys.modules[name]
-    for entry in [e for e in sys.path_importer_cache if Path(e).name.startswith(_PREFIX)]:
+    for entry in [e for e in sys.path_importer_cache if _is_page_folder(e)]:
         del sys.path_importer_cache[entry]
+
+
+def _is_page_folder(path: str) -> bool:
+    return os.path.basename(path).startswith(_PREFIX)

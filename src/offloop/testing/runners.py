@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -35,7 +34,6 @@ class State:
     """What the plugin tells the runners, and what they found out about the block that ran last."""
 
     config: pytest.Config | None = None
-    page: Page | None = None
     ran: set[int]
     fix: Fix | None = None
 
@@ -131,10 +129,6 @@ class PythonBlock(_Base):
             _fail(page, fence, run_hanging(page, fence), "")
             return
         shown = page.output_of(fence)
-        if state.page is not page:
-            # What the tests before left to the garbage collector would complain inside of this block.
-            state.page = page
-            gc.collect()
         seen, state.ran = run_python(page, fence, args, asyncio_runner, state.config)
         found = complaints(fence, seen, shown)
         # Only of a block that is right otherwise: what a failing one wrote is no output to show.
