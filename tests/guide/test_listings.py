@@ -32,19 +32,19 @@ def test_the_command_needs_one_folder(capsys: pytest.CaptureFixture[str]) -> Non
     assert "usage: python -m offloop.guide.listings FOLDER" in capsys.readouterr().err
 
 
-def _codes(*arguments: str, cwd: Path) -> dict[str, set[str]]:
+def _codes(folder: Path, *arguments: str) -> dict[str, set[str]]:
     """What Ruff finds with the rules of this project and *arguments*: codes by the name of the file."""
     command = [sys.executable, "-m", "ruff", "check", "--config", str(ROOT / "pyproject.toml")]
     done = subprocess.run(
-        [*command, "--output-format", "json", *arguments, "."],
+        [*command, "--output-format", "json", *arguments, str(folder)],
         capture_output=True,
         text=True,
         timeout=60,
-        cwd=cwd,
+        cwd=folder.anchor,  # inside of it, its files would be sorted as the project's own
     )
     found: dict[str, set[str]] = {}
     for finding in json.loads(done.stdout):
-        place = Path(finding["filename"]).relative_to(cwd.resolve())
+        place = Path(finding["filename"]).relative_to(folder.resolve())
         found.setdefault(place.as_posix(), set()).add(finding["code"])
     return found
 
@@ -70,4 +70,4 @@ def test_listings_draw_the_findings_that_their_page_names_and_no_others(tmp_path
         bad = {fence.file for fence in page.fences if fence.file and "bad" in fence.classes}
 
         expected = {file: set(named) for file in bad} if named else {}
-        assert _codes(*also, cwd=folder) == expected, page.path.name
+        assert _codes(folder, *also) == expected, page.path.name
