@@ -183,6 +183,8 @@ class ModuleTimeoutError(ModuleExecutionError, TimeoutError):
         timeout_s: Seconds it was given. The other attributes are those of ``ModuleExecutionError``.
     """
 
+    page = "practice/error-handling/"
+
     def __init__(
         self,
         *,
@@ -287,6 +289,8 @@ class ArgumentTooLongError(_StartError):
         total: Length in bytes of all arguments together.
     """
 
+    page = "troubleshooting/argument-list-too-long/"
+
     def __init__(self, argv: Sequence[str]) -> None:
         lengths = [len(word.encode("utf-8", "surrogatepass")) for word in argv]
         self.longest: int = max(lengths)
@@ -311,6 +315,8 @@ class UnsafeCommandError(OffloopError, ValueError):
         argv: The command.
     """
 
+    page = "anti-patterns/shell-strings/"
+
     def __init__(self, argv: Sequence[str], *, problem: str, next_step: str) -> None:
         self.argv: tuple[str, ...] = tuple(argv)
         super().__init__(f"Refused to start {shown(argv)}: {problem}.", next_step)
@@ -323,6 +329,8 @@ class ResourceLimitError(_StartError):
         argv: The command.
         reason: What the system said.
     """
+
+    page = "troubleshooting/too-many-open-files/"
 
     def __init__(self, argv: Sequence[str], *, reason: str, number: int) -> None:
         self.reason = reason

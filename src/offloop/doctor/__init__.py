@@ -72,7 +72,7 @@ async def diagnose(only: Sequence[str] = (), *, about: Server | None = None) -> 
         "machine": _machine,
         "interpreter": interpreter,
         "server": lambda: server(about),
-        "loop": loop,
+        "loop": lambda: loop(about),
         "starts": starts,
         "limits": limits,
         "environment": environment,

@@ -56,6 +56,7 @@ def _of_uvicorn(
         app=app,
         app_dir=context.params["app_dir"] or ".",
         options=" ".join(shown),
+        has_several_processes=config.use_subprocess,
         shutdown_limit_s=context.params["timeout_graceful_shutdown"],
     )
     return about, config.get_loop_factory()

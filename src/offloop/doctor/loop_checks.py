@@ -26,12 +26,14 @@ class Server(NamedTuple):
         app: ``"module:app"``. It is looked for and not imported: that would run it.
         app_dir: The folder in which uvicorn looks for it.
         options: The options that decide the loop, such as ``"--reload"``.
+        has_several_processes: Whether uvicorn hands the socket to others: with ``--reload``, or several workers.
         shutdown_limit_s: Seconds that open requests have at the end; None if they have for ever.
     """
 
     app: str
     app_dir: str
     options: str
+    has_several_processes: bool
     shutdown_limit_s: int | None
 
 
@@ -82,7 +84,7 @@ def _problem_with(about: Server) -> str:
     return ""
 
 
-async def loop() -> Section:
+async def loop(about: Server | None) -> Section:
     """The running loop, what it can do, and what offloop makes of it."""
     caller = current_caller()
     can_start = caller.loop is not None and can_start_processes(caller.loop)
@@ -98,6 +100,17 @@ async def loop() -> Section:
                 f"asyncio.create_subprocess_exec() raises NotImplementedError on {caller.name}.",
             )
         )
+    findings += _on_proactor(caller.name, about)
+    if caller.loop is not None and await _wait_for_loses_cancellations():
+        findings.append(
+            Finding(
+                KINDS["wait-for-loses-cancellations"],
+                "Tried: a task that was cancelled when its asyncio.wait_for() had a result ran on.",
+            )
+        )
+    if kind := _policy():
+        facts.append(Fact("event-loop policy", kind))
+        findings.append(Finding(KINDS["policy-is-set"], f"The policy of this program is {kind}."))
     mode_fact, mode_finding = _mode(can_start)
     facts.append(mode_fact)
     if mode_finding is not None:
@@ -108,6 +121,46 @@ async def loop() -> Section:
         Fact("anyio's threads", f"{tokens:g}, shared with handlers of Starlette written with plain def")
     )
     return Section("loop", tuple(facts), tuple(findings))
+
+
+def _on_proactor(loop_name: str, about: Server | None) -> list[Finding]:
+    """What else does not work on the loop of Windows that can start processes."""
+    found: list[Finding] = []
+    if not loop_name.endswith("ProactorEventLoop"):
+        return found
+    if about is not None and about.has_several_processes:
+        found.append(
+            Finding(
+                KINDS["proactor-with-several-processes"],
+                "The socket that uvicorn hands over cannot be used by a Proactor loop: WinError 87.",
+            )
+        )
+    if importlib.util.find_spec("psycopg") is not None:
+        found.append(
+            Finding(KINDS["psycopg-on-proactor"], "psycopg is installed, and cannot connect on this loop.")
+        )
+    return found
+
+
+async def _wait_for_loses_cancellations() -> bool:
+    """Tried, since versions differ. It takes some turns of the loop."""
+    result: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(asyncio.wait_for(result, 60))
+    await asyncio.sleep(0)
+    result.set_result(None)
+    task.cancel()
+    await asyncio.wait([task])
+    return not task.cancelled()
+
+
+def _policy() -> str:
+    """The class of the event-loop policy, if somebody has set another than the default."""
+    # Not by get_event_loop_policy(), which is deprecated since Python 3.14, and makes one where there is none.
+    policy = getattr(asyncio.events, "_event_loop_policy", None)
+    kind = type(policy)
+    if policy is None or kind is getattr(asyncio, "DefaultEventLoopPolicy", None):
+        return ""
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _mode(can_start: bool) -> tuple[Fact, Finding | None]:
