@@ -202,6 +202,9 @@ else:
                 waiting.append(child)
         return found
 
+    # As long as an exec may take on a busy machine.
+    _EXEC_MS = 20
+
     # Processes that were looked at and are not ours, so that each is opened once in a run.
     _strangers: set[Process] = set()
 
@@ -209,15 +212,27 @@ else:
         mark = os.environ.get(_MARK)
         if mark is None or process in _strangers:
             return False
-        environment = b""
-        with contextlib.suppress(OSError):
-            with open(f"/proc/{process.pid}/environ", "rb") as environ:
-                environment = environ.read()
+        environment = _environment_of(process.pid)
         if f"{_MARK}={mark}".encode() in environment.split(b"\0"):
             return True
         if environment:  # empty in the middle of an exec: look again next time
             _strangers.add(process)
         return False
+
+    def _environment_of(pid: int) -> bytes:
+        """Empty for a process of the system or of somebody else, and for one that was started without any."""
+        for _ in range(_EXEC_MS):
+            try:
+                with open(f"/proc/{pid}/environ", "rb") as environ:
+                    if found := environ.read():
+                        return found
+                os.readlink(f"/proc/{pid}/exe")  # a process of the system has none
+            except OSError:
+                break
+            time.sleep(
+                0.001
+            )  # an orphan that is just being born has none for a moment, and must not be missed
+        return b""
 
     def _is_helper(pid: int) -> bool:
         """multiprocessing keeps one resource tracker, and perhaps a fork server, for the whole run."""
