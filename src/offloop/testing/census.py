@@ -207,31 +207,34 @@ else:
 
     # Processes that were looked at and are not ours, so that each is opened once in a run.
     _strangers: set[Process] = set()
+    # Those without an environment, for which nothing is waited again.
+    _empty: set[Process] = set()
 
     def _is_orphan(process: Process) -> bool:
         mark = os.environ.get(_MARK)
         if mark is None or process in _strangers:
             return False
-        environment = _environment_of(process.pid)
+        environment = _environment_of(process)
         if f"{_MARK}={mark}".encode() in environment.split(b"\0"):
             return True
         if environment:  # empty in the middle of an exec: look again next time
             _strangers.add(process)
         return False
 
-    def _environment_of(pid: int) -> bytes:
+    def _environment_of(process: Process) -> bytes:
         """Empty for a process of the system or of somebody else, and for one that was started without any."""
-        for _ in range(_EXEC_MS):
+        for _ in range(1 if process in _empty else _EXEC_MS):
             try:
-                with open(f"/proc/{pid}/environ", "rb") as environ:
+                with open(f"/proc/{process.pid}/environ", "rb") as environ:
                     if found := environ.read():
                         return found
-                os.readlink(f"/proc/{pid}/exe")  # a process of the system has none
+                os.readlink(f"/proc/{process.pid}/exe")  # a process of the system has none
             except OSError:
                 break
             time.sleep(
                 0.001
             )  # an orphan that is just being born has none for a moment, and must not be missed
+        _empty.add(process)
         return b""
 
     def _is_helper(pid: int) -> bool:
