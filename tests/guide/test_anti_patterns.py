@@ -23,6 +23,7 @@ KINDS = (
     "loses output",
     "grows without end",
     "hangs",
+    "runs what it should not",
 )
 HEADINGS = ["What it looks like", "What happens", "Why", "Instead", "When it is fine", "Sources"]
 each_page = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
