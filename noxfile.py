@@ -352,7 +352,7 @@ def browser(session: nox.Session) -> None:
     """Build the site and look at it in headless Chromium; skipped, loudly, where there is none."""
     install(session, "--editable", ".[testing]", "--group", "browser", "--group", "docs")
     build_site(session)
-    session.run("python", "-m", "pytest", "tests/site", *session.posargs)
+    session.run("python", "-m", "pytest", "tests/site", *(session.posargs or IN_PARALLEL))
 
 
 @nox.session

@@ -156,7 +156,7 @@ async def _wait_for_loses_cancellations() -> bool:
 def _policy() -> str:
     """The class of the event-loop policy, if somebody has set another than the default."""
     # Not by get_event_loop_policy(), which is deprecated since Python 3.14, and makes one where there is none.
-    policy = getattr(asyncio.events, "_event_loop_policy", None)
+    policy: object = getattr(asyncio.events, "_event_loop_policy", None)
     kind = type(policy)
     if policy is None or kind is getattr(asyncio, "DefaultEventLoopPolicy", None):
         return ""
