@@ -69,7 +69,7 @@ def tallies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     text = (project.root / "tally.json").read_text("utf-8")
     (folder / "here.json").write_text(text)
-    other = json.loads(text) | {"system": "darwin", "python": "3.99", "date": "2999-01-01"}
+    other = json.loads(text) | {"system": "darwin", "python": "3.99", "emulator": "", "date": "2999-01-01"}
     (folder / "there.json").write_text(json.dumps(other))
     monkeypatch.chdir(project.root)
     return folder

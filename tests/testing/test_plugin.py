@@ -65,6 +65,17 @@ def test_garbage_of_other_tests_is_not_held_against_a_page(project: Project) -> 
     assert "2 passed" in run.text
 
 
+def test_how_long_a_block_may_hold_the_loop_can_be_said(project: Project) -> None:
+    """For an emulator, which holds programs up itself."""
+    project.write(
+        "docs/page.md", "```python\nimport asyncio, time\n\ntime.sleep(0.4)\nawait asyncio.sleep(0)\n```\n"
+    )
+
+    assert "held the event loop" in project.run("docs").text
+    assert "(more than 300 ms needs" in project.run("docs", "--hold-limit", "0.3").text
+    assert project.run("docs", "--hold-limit", "3").code == 0
+
+
 def test_a_run_without_pages_prints_no_tally(project: Project) -> None:
     """Ordinary tests next to it are what they were."""
     project.write("test_x.py", "def test_x():\n    pass\n")

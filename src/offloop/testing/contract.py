@@ -46,13 +46,15 @@ def allowed_kinds(fence: Fence) -> set[str]:
     return _TOGETHER.get(leaks, {leaks}) if leaks else set()
 
 
-def complaints(fence: Fence, seen: Observed, expected: Fence | None) -> list[str]:
+def complaints(
+    fence: Fence, seen: Observed, expected: Fence | None, *, hold_limit_s: float = DEFAULT_HOLD_S
+) -> list[str]:
     """How the run differs from the contract; empty when the block kept it."""
     if seen.timed_out_s is not None:
         return [
             f"was still running after {seen.timed_out_s:g} s and was ended; data-timeout sets another limit"
         ]
-    found = [*_raised(fence, seen), *_left(fence, seen), *_held(fence, seen)]
+    found = [*_raised(fence, seen), *_left(fence, seen), *_held(fence, seen, hold_limit_s)]
     found += [f"an error that nobody saw: {error}" for error in seen.unseen]
     if expected is not None and not matches(expected.content, seen.output):
         found.append(
@@ -98,15 +100,15 @@ def _left(fence: Fence, seen: Observed) -> Iterator[str]:
         yield f"left a {kind} behind: {what}"
 
 
-def _held(fence: Fence, seen: Observed) -> Iterator[str]:
+def _held(fence: Fence, seen: Observed, hold_limit_s: float) -> Iterator[str]:
     limit = fence.key("blocks-loop")
     if limit is not None and seen.longest_hold_s * 1000 < float(limit):
         yield (
             f"is documented to hold the event loop for {limit} ms or more; "
             f"the longest hold was {seen.longest_hold_s * 1000:.0f} ms"
         )
-    if limit is None and seen.longest_hold_s > DEFAULT_HOLD_S:
+    if limit is None and seen.longest_hold_s > hold_limit_s:
         yield (
             f"held the event loop for {seen.longest_hold_s * 1000:.0f} ms "
-            f"(more than {DEFAULT_HOLD_S * 1000:.0f} ms needs data-blocks-loop)"
+            f"(more than {hold_limit_s * 1000:.0f} ms needs data-blocks-loop)"
         )

@@ -34,6 +34,7 @@ from offloop.guide.fences import Fence, nearest, scan
 from offloop.guide.pages import PAGE_SUFFIXES, Page
 from offloop.testing import runners
 from offloop.testing.accounts import Accounts, not_here
+from offloop.testing.contract import DEFAULT_HOLD_S
 from offloop.testing.expected_output import Fix, apply_fixes
 from offloop.testing.renderer import disagreements, site_renderer
 from offloop.testing.tally import NOT_HERE
@@ -43,7 +44,7 @@ _NodeT = TypeVar("_NodeT", bound=pytest.Collector | pytest.Item)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--fix-output` and `--tally`."""
+    """Add `--fix-output`, `--tally` and `--hold-limit`."""
     group = parser.getgroup("offloop", "pages as tests (offloop.testing)")
     group.addoption(
         "--fix-output",
@@ -51,6 +52,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="rewrite the outputs on the pages that differ from the real ones",
     )
     group.addoption("--tally", metavar="FILE", type=Path, help="write what became of every block, as JSON")
+    group.addoption(
+        "--hold-limit",
+        metavar="SECONDS",
+        type=float,
+        default=DEFAULT_HOLD_S,
+        help="how long a block without data-blocks-loop may hold the loop at a time, where the machine "
+        f"itself holds programs up, such as in an emulator; default: {DEFAULT_HOLD_S}",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -14,7 +14,7 @@ from pytest_markdown_docs.definitions import FenceTestDefinition
 from offloop.guide.fences import Fence
 from offloop.guide.pages import Page, read_page
 from offloop.testing.console_block import run_console
-from offloop.testing.contract import complaints
+from offloop.testing.contract import DEFAULT_HOLD_S, complaints
 from offloop.testing.expected_output import Fix, cannot_be_written
 from offloop.testing.hanging_block import run_hanging
 from offloop.testing.python_block import AsyncRunner, run_python
@@ -130,9 +130,15 @@ class PythonBlock(_Base):
             return
         shown = page.output_of(fence)
         seen, state.ran = run_python(page, fence, args, asyncio_runner, state.config)
-        found = complaints(fence, seen, shown)
+        limit_s = float(state.config.getoption("hold_limit") or 0) if state.config else DEFAULT_HOLD_S
+        found = complaints(fence, seen, shown, hold_limit_s=limit_s)
         # Only of a block that is right otherwise: what a failing one wrote is no output to show.
-        if _fixing() and found and shown is not None and not complaints(fence, seen, None):
+        if (
+            _fixing()
+            and found
+            and shown is not None
+            and not complaints(fence, seen, None, hold_limit_s=limit_s)
+        ):
             found = _to_be_fixed(page, shown.line, seen.output)
         _fail(page, fence, found, seen.output)
 
