@@ -272,6 +272,59 @@ def test_an_application_that_is_not_there(here: Here, tmp_path: Path) -> None:
     assert "MODULE:APP" in here.run("--only", "server", "--app", "nowhere").findings["app-not-found"]
 
 
+def test_nothing_of_the_application_is_imported(here: Here, tmp_path: Path) -> None:
+    """Nor of the packages around it: that would run them, and what they print would be in the JSON."""
+    package = tmp_path / "package" / "inner"
+    package.mkdir(parents=True)
+    for folder in (package.parent, package):
+        (folder / "__init__.py").write_text("raise SystemExit('was imported')")
+    (package / "module.py").write_text("raise SystemExit('was imported')")
+    arguments = ("--only", "server", "--app-dir", str(tmp_path), "--timeout-graceful-shutdown", "0", "--app")
+
+    seen = here.run(*arguments, "package.inner.module:app")
+
+    assert seen.findings == {}
+    assert seen.facts["at the end"] == "open requests have 0 s"
+    assert "app-not-found" in here.run(*arguments, "package.inner.other:app").findings
+    assert "app-not-found" in here.run(*arguments, "").findings
+
+
+def test_a_loop_of_the_application(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """uvicorn finds it in the folder of the application."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "doctors_loop.py").write_text("import asyncio\n\nmake = asyncio.SelectorEventLoop\n")
+
+    seen = here.run(
+        "--only", "loop", "--app", "x:y", "--app-dir", str(tmp_path), "--loop", "doctors_loop:make"
+    )
+
+    assert "SelectorEventLoop" in seen.facts["loop"]
+
+
+@pytest.mark.parametrize("loop", ["bad", "os:nope", "os:getcwd", "builtins:object"])
+def test_a_loop_that_is_none(loop: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong argument."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["doctor", "--only", "loop", "--app", "x:y", "--loop", loop])
+
+    assert ended.value.code == 2
+    assert loop in capsys.readouterr().err
+
+
+@posix_only
+def test_a_reader_that_has_seen_enough() -> None:
+    """`offloop doctor | head -1` is no error of Python."""
+    command = [sys.executable, "-m", "offloop", "doctor", "--only", "machine"]
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, timeout=60)
+    finally:
+        os.close(write)
+
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 @pytest.mark.parametrize(
     ("mode", "found"),
     [("thread", "unknown-run-mode"), ("local", "mode-blocks-the-loop"), ("dry-run", "mode-runs-nothing")],
@@ -317,7 +370,7 @@ def test_a_start_that_fails() -> None:
     )
 
     assert "start-fails" in seen.findings
-    assert "descriptors" in seen.findings["start-fails"]
+    assert "open files" in seen.findings["start-fails"]
 
 
 @linux_only
@@ -438,7 +491,7 @@ def test_left_by_an_earlier_run(tmp_path: Path) -> None:
     finally:
         os.close(read)
         os.close(write)
-    assert f"{orphan.decode()} ({sys.executable}" in evidence
+    assert f"{orphan.decode()} (python" in evidence
     assert daemon.decode() not in evidence
     assert "secret" not in evidence
 
@@ -464,7 +517,7 @@ def test_pid_1_that_does_not_reap() -> None:
 
     done = subprocess.run([*command, sys.executable, "-c", first], stdout=subprocess.PIPE, timeout=60)
 
-    assert "were not reaped" in as_diagnosis(done).findings["pid-1-does-not-reap"]
+    assert "are not reaped" in as_diagnosis(done).findings["pid-1-does-not-reap"]
 
 
 @linux_only

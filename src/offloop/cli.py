@@ -45,6 +45,20 @@ exit codes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line *arguments*, those of this program if None; return its exit code."""
+    try:
+        code = _run(arguments)
+        if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison] - it is where it was closed
+            sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever reads has seen enough
+        # What is left in the buffer would fail once more at the end of the program.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     parser, add_parser, doctor_parser = _parsers()
     if words[:1] == ["serve"]:
@@ -136,7 +150,7 @@ def _serve(arguments: Sequence[str], parser: argparse.ArgumentParser) -> int:
 
 
 def _doctor(options: argparse.Namespace, others: Sequence[str], parser: argparse.ArgumentParser) -> int:
-    if others and not options.app:
+    if others and options.app is None:
         parser.error(f"unrecognized arguments: {' '.join(others)} (options of uvicorn need --app)")
     _write_what_the_console_can()
     try:
@@ -183,7 +197,7 @@ def _list_patterns() -> None:
 def _in_colour() -> bool:
     """In a terminal that understands it. On Windows only a modern one says so, by one of the variables."""
     terminal = "WT_SESSION" in os.environ or os.environ.get("TERM", "dumb") != "dumb"
-    return terminal and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return terminal and bool(sys.stdout) and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 def _pattern(name: str, parser: argparse.ArgumentParser) -> add.Pattern:

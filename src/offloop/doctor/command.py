@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
+import shutil
+import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 from offloop.doctor import Report, Server, Severity, diagnose
 from offloop.errors import guide_url
@@ -14,7 +18,7 @@ from offloop.errors import guide_url
 __all__ = ("run",)
 
 _COLOURS = {Severity.ERROR: "\033[31m", Severity.WARNING: "\033[33m", Severity.NOTE: "\033[36m"}
-_WIDTH = 100
+_WIDEST = 100
 
 
 def run(options: argparse.Namespace, of_uvicorn: Sequence[str], *, in_colour: bool) -> int:
@@ -24,8 +28,17 @@ def run(options: argparse.Namespace, of_uvicorn: Sequence[str], *, in_colour: bo
         ValueError: A wrong argument; the message is for the user.
         ModuleNotFoundError: uvicorn is needed and not installed.
     """
-    about, make_loop = _of_uvicorn(options.app, of_uvicorn) if options.app else (None, None)
-    with asyncio.Runner(loop_factory=make_loop) as runner:
+    about, loop = None, asyncio.new_event_loop
+    if options.app is not None:
+        import click
+
+        try:
+            about, loop = _of_uvicorn(options.app, of_uvicorn)
+        except click.exceptions.Exit as done:  # uvicorn's --help or --version
+            return done.exit_code
+        except click.ClickException as error:
+            raise ValueError(error.format_message()) from None
+    with asyncio.Runner(loop_factory=loop) as runner:
         report = runner.run(diagnose(options.only, about=about))
     if options.json:
         print(json.dumps(report.as_json(), indent=2))
@@ -35,31 +48,42 @@ def run(options: argparse.Namespace, of_uvicorn: Sequence[str], *, in_colour: bo
     return int(not report.is_healthy)
 
 
-def _of_uvicorn(
-    app: str, arguments: Sequence[str]
-) -> tuple[Server, Callable[[], asyncio.AbstractEventLoop] | None]:
+def _of_uvicorn(app: str, arguments: Sequence[str]) -> tuple[Server, Callable[[], asyncio.AbstractEventLoop]]:
     """What uvicorn would do with *arguments*: it parses them itself, and makes the loop."""
     import click
     import uvicorn
     from uvicorn.main import main as command
 
+    context = command.make_context("offloop doctor --app", [app, *arguments])
+    params = context.params
+    app_dir: str = params["app_dir"] or "."
+    sys.path.insert(0, os.path.abspath(app_dir))  # as uvicorn does, which imports a custom loop from there
+    names = "loop", "reload", "workers", "env_file"
+    config = uvicorn.Config("", **{name: params[name] for name in names}, log_config=None)
     try:
-        context = command.make_context("offloop doctor --app", [app, *arguments])
-    except click.ClickException as error:
-        raise ValueError(error.format_message()) from None
-    names = "loop", "reload", "workers"
-    given = {name: context.params[name] for name in names}
-    config = uvicorn.Config("", **given, log_config=None)
+        factory = config.get_loop_factory()
+        loop = cast("object", factory() if factory is not None else asyncio.new_event_loop())
+    except SystemExit:  # uvicorn has said why
+        raise ValueError(f"uvicorn cannot make the loop {params['loop']!r}") from None
+    if not isinstance(loop, asyncio.AbstractEventLoop):
+        raise ValueError(f"{params['loop']!r} returns {loop!r}, which is no event loop")
     default = click.core.ParameterSource.DEFAULT
-    shown = [f"--{name}={given[name]}" for name in names if context.get_parameter_source(name) is not default]
+    shown = [
+        f"--{name}={params[name]}"
+        for name in ("loop", "workers")
+        if context.get_parameter_source(name) is not default
+    ]
+    shown += ["--reload"] if config.reload else []
+    if config.workers > 1 and not params["workers"]:
+        shown.append(f"WEB_CONCURRENCY={config.workers}")
     about = Server(
         app=app,
-        app_dir=context.params["app_dir"] or ".",
+        app_dir=app_dir,
         options=" ".join(shown),
         has_several_processes=config.use_subprocess,
-        shutdown_limit_s=context.params["timeout_graceful_shutdown"],
+        shutdown_limit_s=params["timeout_graceful_shutdown"],
     )
-    return about, config.get_loop_factory()
+    return about, lambda: loop
 
 
 def _lines(report: Report, in_colour: bool) -> Iterator[str]:
@@ -85,7 +109,7 @@ def _wrapped(text: str) -> list[str]:
     # Paths and addresses are left whole.
     return textwrap.wrap(
         text,
-        _WIDTH,
+        max(40, min(_WIDEST, shutil.get_terminal_size().columns)) if sys.stdout.isatty() else _WIDEST,
         initial_indent="  ",
         subsequent_indent="  ",
         break_long_words=False,

@@ -9,7 +9,6 @@ import platform
 import shutil
 import signal
 import sys
-from pathlib import Path
 
 from offloop.doctor.findings import KINDS, Fact, Finding, Section
 
@@ -24,7 +23,7 @@ def interpreter() -> Section:
     facts = (
         Fact("interpreter", f"{name} {platform.python_version()} at {sys.executable}"),
         Fact("virtual environment", sys.prefix if sys.prefix != sys.base_prefix else "none"),
-        Fact("encoding of text=True", f"{encoding}, UTF-8 mode {'on' if sys.flags.utf8_mode else 'off'}"),
+        Fact("encoding of text=True", "utf-8, by UTF-8 mode" if sys.flags.utf8_mode else encoding),
         Fact("encoding of stdout", out),
     )
     findings: list[Finding] = []
@@ -44,7 +43,7 @@ def environment() -> Section:
     findings: list[Finding] = []
     path = os.environ.get("PATH", "")
     folders = [folder for folder in path.split(os.pathsep) if folder]
-    missing = [folder for folder in folders if not Path(folder).is_dir()]
+    missing = [folder for folder in folders if not os.path.isdir(folder)]  # False where one may not look, too
     facts.append(Fact("PATH", f"{len(folders)} folders" + (f", {len(missing)} missing" if missing else "")))
     if not folders:
         findings.append(Finding(KINDS["no-path"], "PATH is not set, or empty."))

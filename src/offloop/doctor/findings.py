@@ -122,7 +122,7 @@ KINDS: dict[str, Kind] = {
         Kind(
             "start-fails",
             Severity.ERROR,
-            "The error names its cause and its own page.",
+            "Look at the other findings first: a limit or a signal may be the cause.",
             "reference/errors/",
         ),
         Kind(
@@ -194,7 +194,7 @@ KINDS: dict[str, Kind] = {
         Kind(
             "left-by-an-earlier-run",
             Severity.WARNING,
-            "Look at what they are, and end those that nobody needs: kill -TERM -PGID ends the whole group.",
+            "Look at what they are, and end those that nobody needs.",
             "troubleshooting/process-does-not-terminate/",
         ),
     )

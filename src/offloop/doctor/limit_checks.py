@@ -86,7 +86,7 @@ else:
         shown = "no limit" if hard == resource.RLIM_INFINITY else hard
         finding = Finding(
             KINDS["few-descriptors"],
-            f"{soft} files may be open and {used} are: room for {room} programs at once.",
+            f"{soft} files may be open and {used} are: there is room for {room} more at once.",
         )
         yield (
             Fact("open files", f"{used} of {soft}, which may be raised to {shown}"),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.machinery
 import importlib.metadata
 import importlib.util
+import os
 import sys
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import anyio.to_thread
@@ -23,7 +25,7 @@ class Server(NamedTuple):
     """The uvicorn that is asked about.
 
     Attributes:
-        app: ``"module:app"``. It is looked for and not imported: that would run it.
+        app: ``"module:app"``. It is looked for and not imported, the packages around it neither: that would run them.
         app_dir: The folder in which uvicorn looks for it.
         options: The options that decide the loop, such as ``"--reload"``.
         has_several_processes: Whether uvicorn hands the socket to others: with ``--reload``, or several workers.
@@ -47,9 +49,8 @@ def server(about: Server | None) -> Section:
         if problem := _problem_with(about):
             findings.append(Finding(KINDS["app-not-found"], problem))
         limit = about.shutdown_limit_s
-        facts.append(
-            Fact("at the end", f"open requests have {limit} s" if limit else "waits for open requests")
-        )
+        end = "waits for open requests" if limit is None else f"open requests have {limit} s"
+        facts.append(Fact("at the end", end))
         if limit is None:
             findings.append(
                 Finding(
@@ -68,20 +69,31 @@ def _version_of(distribution: str) -> str:
 
 
 def _problem_with(about: Server) -> str:
-    """Empty if the module of the application is there. Packages around it are imported, the module is not."""
+    """Empty if the module of the application is there. Nothing is imported, the packages around it neither."""
     module, colon, attribute = about.app.partition(":")
-    if not (module and colon and attribute):
+    if not (module and colon and attribute) or module.startswith("."):
         return f"{about.app!r} is not of the form MODULE:APP."
-    folder = str(Path(about.app_dir).resolve())
+    folder = os.path.abspath(about.app_dir)
+    path = list(sys.path)
     sys.path.insert(0, folder)
     try:
-        if importlib.util.find_spec(module) is None:
+        if not _is_there(module):
             return f"There is no module {module!r} in {folder}, nor among the installed ones."
-    except Exception as error:  # a package around it, which is imported, may raise anything
-        return f"The package around {module!r} cannot be imported: {error!r}."
     finally:
-        sys.path.remove(folder)
+        sys.path[:] = path
     return ""
+
+
+def _is_there(module: str) -> bool:
+    first, *others = module.split(".")
+    spec = importlib.util.find_spec(first)
+    name = first
+    for other in others:
+        if spec is None or spec.submodule_search_locations is None:
+            return False
+        name = f"{name}.{other}"
+        spec = importlib.machinery.PathFinder.find_spec(name, list(spec.submodule_search_locations))
+    return spec is not None
 
 
 async def loop(about: Server | None) -> Section:
@@ -115,7 +127,8 @@ async def loop(about: Server | None) -> Section:
     facts.append(mode_fact)
     if mode_finding is not None:
         findings.append(mode_finding)
-    facts.append(Fact("default executor", _executor()))
+    if caller.loop is not None:
+        facts.append(Fact("default executor", _executor(caller.loop)))
     tokens = anyio.to_thread.current_default_thread_limiter().total_tokens
     facts.append(
         Fact("anyio's threads", f"{tokens:g}, shared with handlers of Starlette written with plain def")
@@ -183,12 +196,9 @@ def _mode_finding(choice: ModeChoice, can_start: bool) -> Finding | None:
     return None
 
 
-def _executor() -> str:
+def _executor(loop: asyncio.AbstractEventLoop) -> str:
     # The formula is that of concurrent.futures, which has no public name for it; asked of an executor that is
     # never used, since Python 3.13 counts other processors than 3.12.
-    from concurrent.futures import ThreadPoolExecutor
-
-    running = asyncio.get_running_loop() if current_caller().loop is not None else None
-    executor = getattr(running, "_default_executor", None) or ThreadPoolExecutor()
+    executor: object = getattr(loop, "_default_executor", None) or ThreadPoolExecutor()
     threads = getattr(executor, "_max_workers", None)
     return f"{threads or 'unknown number of'} threads, shared by to_thread() and the resolution of host names"

@@ -22,13 +22,16 @@ __all__ = ("orphans", "starts")
 _SHELL = "/bin/sh"
 _SLOW_S = 1.0
 _GIVE_UP_S = 10.0
-_STILL_A_ZOMBIE_S = 0.05
+# Some reap once in a while.
+_REAPED_WITHIN_S = 1.0
+_PAUSE_S = 0.05
 
 
 async def starts() -> Section:
     """Start this interpreter once in each mode, and see what would hold the leash."""
     facts: list[Fact] = []
     findings: list[Finding] = []
+    failures: dict[str, list[str]] = {}
     for mode in RunMode:
         try:
             took_s = await _start(mode)
@@ -36,13 +39,16 @@ async def starts() -> Section:
             facts.append(Fact(mode.value, "not on this loop"))
         except (OffloopError, OSError) as error:
             facts.append(Fact(mode.value, "fails"))
-            findings.append(Finding(KINDS["start-fails"], f"{mode.name}: {error}"))
+            problem = error.problem if isinstance(error, OffloopError) else str(error)
+            failures.setdefault(problem, []).append(mode.name)
         else:
             facts.append(Fact(mode.value, f"{took_s * 1000:.0f} ms"))
             if took_s > _SLOW_S:
                 findings.append(
                     Finding(KINDS["slow-start"], f"{mode.name}: an empty Python took {took_s:.1f} s.")
                 )
+    for problem, modes in failures.items():
+        findings.append(Finding(KINDS["start-fails"], f"{', '.join(modes)}: {problem}"))
     if sys.platform == "win32":
         facts.append(Fact("leash", "Job Objects"))
     elif os.access(_SHELL, os.X_OK):
@@ -88,11 +94,12 @@ else:
             some = ", ".join(map(str, sorted(zombies)[:5]))
             findings.append(
                 Finding(
-                    KINDS["pid-1-does-not-reap"], f"{len(zombies)} ended and were not reaped, such as {some}."
+                    KINDS["pid-1-does-not-reap"],
+                    f"{len(zombies)} have ended and are not reaped, such as {some}.",
                 )
             )
         if left:
-            some = "; ".join(f"{p.pid} ({_command_of(p.pid)}, {_age(p.age_s)})" for p in left[:5])
+            some = "; ".join(f"{p.pid} ({_name_of(p.pid)}, {_age(p.age_s)})" for p in left[:5])
             findings.append(
                 Finding(
                     KINDS["left-by-an-earlier-run"],
@@ -100,7 +107,7 @@ else:
                 )
             )
         facts = (
-            Fact("PID 1", _command_of(1) or "not visible"),
+            Fact("PID 1", _name_of(1) or "not visible"),
             Fact("zombies below it", str(len(zombies))),
             Fact("left by an earlier run", str(len(left))),
         )
@@ -110,9 +117,9 @@ else:
         def look() -> set[int]:
             return {process.pid for process in _processes() if process.state == "Z" and process.parent == 1}
 
-        found = look()
-        if found:  # one that has just ended is a zombie, too, for a moment
-            await anyio.sleep(_STILL_A_ZOMBIE_S)
+        found, give_up_at = look(), time.monotonic() + _REAPED_WITHIN_S
+        while found and time.monotonic() < give_up_at:
+            await anyio.sleep(_PAUSE_S)
             found &= look()
         return found
 
@@ -127,11 +134,19 @@ else:
             return False
         if process.parent != 1 and _name_of(process.parent) != "systemd":
             return False
-        with contextlib.suppress(OSError):  # has ended, or is not ours to look at
+        with contextlib.suppress(OSError):  # has ended
             if folder.stat().st_uid == os.getuid():
-                here = os.readlink(folder / "cwd") == os.getcwd()
-                return here or os.readlink(folder / "exe") == os.path.realpath(sys.executable)
+                this_python = os.path.realpath(sys.executable)
+                return _link(folder / "cwd") == _link(Path("/proc/self/cwd")) != "" or (
+                    _link(folder / "exe") == this_python
+                )
         return False
+
+    def _link(path: Path) -> str:
+        """Empty if it is not ours to look at."""
+        with contextlib.suppress(OSError):
+            return os.readlink(path)
+        return ""
 
     def _processes() -> Iterator[_Process]:
         """Source: proc(5), /proc/PID/stat."""
@@ -150,15 +165,10 @@ else:
                 )
 
     def _name_of(pid: int) -> str:
+        """As the system knows it. Not its arguments: they may hold secrets, also the one that should be its name."""
         with contextlib.suppress(OSError):
-            return Path("/proc", str(pid), "comm").read_text(errors="replace").strip()
-        return ""
-
-    def _command_of(pid: int) -> str:
-        """At most 60 characters; without arguments, which may hold secrets."""
-        with contextlib.suppress(OSError):
-            words = Path("/proc", str(pid), "cmdline").read_text(errors="replace").split("\0")
-            return words[0][:60] or _name_of(pid)
+            name = Path("/proc", str(pid), "comm").read_text(errors="replace").strip()
+            return "".join(character if character.isprintable() else "?" for character in name)
         return ""
 
     def _age(seconds: float) -> str:
