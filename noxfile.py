@@ -352,7 +352,8 @@ def browser(session: nox.Session) -> None:
     """Build the site and look at it in headless Chromium; skipped, loudly, where there is none."""
     install(session, "--editable", ".[testing]", "--group", "browser", "--group", "docs")
     build_site(session)
-    session.run("python", "-m", "pytest", "tests/site", *(session.posargs or IN_PARALLEL))
+    # One after the other: two browsers on two processors took a fifth longer.
+    session.run("python", "-m", "pytest", "tests/site", *session.posargs)
 
 
 @nox.session
