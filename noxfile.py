@@ -266,14 +266,28 @@ def guide(session: nox.Session) -> None:
     unknown = [word for word in session.posargs if word != "--build"]
     if unknown:
         session.error(f'"guide" knows one argument, --build, and not {" ".join(unknown)}.')
-    install(session, "--editable", ".", "--group", "docs")
+    install(session, "--editable", ".[testing]", "--group", "docs")
     build_site(session)
     if not session.posargs:
         serve(session, SITE)
 
 
+TIMELINES = HERE / ".timelines"
+
+
+def record_timelines(session: nox.Session) -> None:
+    """Run the blocks whose pictures are missing: after a change, or in a fresh clone."""
+    found = session.run("python", "-m", "offloop.guide.timeline_figures", str(TIMELINES), silent=True)
+    if pages := [line for line in str(found).splitlines() if line]:
+        print(f"Running the blocks of {len(pages)} pages for their timelines", flush=True)
+        arguments = ("-q", "-m", "timeline", "--timelines", str(TIMELINES), *pages)
+        # A block that fails has no picture; to fail for it is the part of "tests".
+        session.run("python", "-m", "pytest", *arguments, success_codes=[0, 1])
+
+
 def build_site(session: nox.Session) -> None:
     """Build it strictly, and look at every link."""
+    record_timelines(session)
     session.run(
         *("python", "-m", "mkdocs", "build", "--strict", "--site-dir", str(SITE)),
         # The theme's notice about MkDocs 2 is for people who choose a toolchain.
@@ -311,7 +325,8 @@ def serve(session: nox.Session, folder: Path) -> None:
 def tests(session: nox.Session) -> None:
     """Run everything that must pass; "-- docs/start.md" runs one page, "-- -k name" one test."""
     install(session, "--editable", ".[testing,serve]", "--group", "test", "--group", "docs")
-    session.run("python", "-m", "pytest", *(session.posargs or IN_PARALLEL))
+    arguments = session.posargs or IN_PARALLEL
+    session.run("python", "-m", "pytest", "--timelines", str(TIMELINES), *arguments)
 
 
 # ---------------------------------------------------------------------------------------------------

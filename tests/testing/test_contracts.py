@@ -291,6 +291,25 @@ if sys.platform != "win32":
         "held the event loop",
     )
 
+# ---- data-timeline ---------------------------------------------------------------------------------
+
+CASES["stalls as it says"] = Case(
+    'data-timeline="main stalls" data-blocks-loop="100"',
+    "import asyncio, time\nawait asyncio.sleep(0)\ntime.sleep(0.15)",
+)
+CASES["stalls another way"] = Case(
+    'data-timeline="worker stalls" data-blocks-loop="100"',
+    "import asyncio, time\nawait asyncio.sleep(0)\ntime.sleep(0.15)",
+    False,
+    "worker did not hold the loop for 100 ms; main did",
+)
+CASES["starts fewer than it says"] = Case(
+    'data-timeline="2 processes"',
+    "import subprocess, sys\nsubprocess.run([sys.executable, '-c', ''], check=True)",
+    False,
+    "its timeline has 1, not 2 processes",
+)
+
 
 def page_name(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name) + ".md"

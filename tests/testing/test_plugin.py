@@ -667,3 +667,35 @@ def test_merge_fails_for_what_ran_nowhere(project: Project) -> None:
     assert f"FAULT docs/a.md:{other}: ran nowhere" in alone.stdout
     assert f"docs/a.md:{here}" not in alone.stdout
     assert "broken.json is not a tally" in broken.stderr
+
+
+# ---- timelines -----------------------------------------------------------------------------------------
+
+STALLS = "import asyncio, time\nawait asyncio.sleep(0)\ntime.sleep(0.15)\n"
+
+
+def test_timelines_are_written_for_blocks_that_kept_their_contract(project: Project) -> None:
+    """Under xdist, too, and `-m timeline` runs just these."""
+    project.write(
+        "docs/page.md",
+        "# A\n\n```python { data-timeline }\nimport asyncio\n\nawait asyncio.sleep(0)\n```\n\n"
+        "```python\nx = 1\n```\n\n"
+        "```python { data-timeline }\nassert False\n```\n",
+    )
+
+    run = project.run("docs", "-n", "2", "-m", "timeline", "--timelines", "seen/here")
+
+    assert "1 failed, 1 passed" in run.text
+    (written,) = (project.root / "seen" / "here").iterdir()
+    assert [task["name"] for task in json.loads(written.read_text("utf-8"))["tasks"]] == ["main"]
+
+
+def test_a_timeline_with_a_stall_that_nobody_stated_is_not_written(project: Project) -> None:
+    """The block is right, its picture would not be; the run says so."""
+    project.write("docs/page.md", f"# A\n\n```python {{ data-timeline }}\n{STALLS}```\n")
+
+    run = project.run("docs", "--timelines", "seen")
+
+    assert run.code == 0, run.text
+    assert "no timeline of docs/page.md:3: main held the loop, and the page does not say so" in run.text
+    assert not (project.root / "seen").exists()

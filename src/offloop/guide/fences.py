@@ -20,6 +20,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from offloop.guide.timeline import wrong_shape
+
 __all__ = ("CLASSES", "FLAGS", "KEYS", "Fault", "Fence", "scan", "text_lines")
 
 RUN_LANGUAGES = ("python", "console")
@@ -106,6 +108,11 @@ class Fence:
         return _split(self.key("only"))
 
     @property
+    def shape(self) -> str | None:
+        """What a picture of its run has to show (`data-timeline`); empty for whatever it shows, None for no picture."""
+        return self.values.get("data-timeline", "" if "data-timeline" in self.flags else None)
+
+    @property
     def excuse(self) -> str | None:
         """Why the block is never run (`notest`), or None."""
         return self.key("because") if "notest" in self.flags else None
@@ -171,6 +178,7 @@ KEYS: Mapping[str, tuple[tuple[str, ...], Callable[[str], str]]] = {
     "data-timeout": (RUN_LANGUAGES, _number),
     "data-because": (RUN_LANGUAGES, _reason),
     "data-exit": (("console",), _exit_code),
+    "data-timeline": (("python",), wrong_shape),
 }
 """Every contract key: the languages it belongs to, and the check of its value."""
 
@@ -281,8 +289,19 @@ def _combination_faults(fence: Fence) -> Iterator[str]:
         yield f"data-hangs runs in a process of its own and cannot be joined with {other[0]}"
     if "data-hangs" in keys and fence.fixtures:
         yield "data-hangs runs in a process of its own: it gets no fixtures"
+    if fence.shape is not None:
+        yield from _timeline_faults(fence)
     if "output" in fence.classes and fence.language != "text":
         yield "an output is written `text { .output }`"
+
+
+def _timeline_faults(fence: Fence) -> Iterator[str]:
+    if fence.language != "python":
+        yield f"data-timeline belongs on python, not on {fence.language}"
+    elif fence.file and "data-timeline" in fence.flags:
+        yield f"data-timeline on a file: put it on the block that imports {fence.file}"
+    if fence.backends or fence.key("hangs") is not None:
+        yield "data-timeline shows one loop of asyncio, and cannot be joined with data-backend or data-hangs"
 
 
 def _file_name_faults(name: str) -> Iterator[str]:

@@ -7,14 +7,15 @@ its line, so that a caller can show all of it at once. Only a missing file raise
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from offloop.guide.fences import Fault, Fence, scan, text_lines
 
-__all__ = ("PAGE_SUFFIXES", "Page", "docs_folder", "guide_pages", "read_page")
+__all__ = ("PAGE_SUFFIXES", "Page", "docs_folder", "guide_pages", "read_page", "recording_name")
 
 PAGE_SUFFIXES = (".md", ".markdown", ".mdown", ".mkdn", ".mkd")
 """What MkDocs takes for a page, in lower case."""
@@ -44,6 +45,12 @@ class Page:
         place = self.fences.index(fence) + 1
         following = self.fences[place] if place < len(self.fences) else None
         return following if following is not None and "output" in following.classes else None
+
+
+def recording_name(fences: Sequence[Fence], fence: Fence) -> str:
+    """The name of the file with the timeline of a block: another one as soon as anything of what runs is changed."""
+    texts = [other.content for other in fences if other.file and other.line < fence.line]
+    return hashlib.sha256(repr([*texts, fence.content, fence.shape]).encode()).hexdigest()[:16] + ".json"
 
 
 def docs_folder() -> Path:

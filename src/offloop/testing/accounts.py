@@ -52,19 +52,27 @@ class Accounts:
         self.outcomes: dict[tuple[Path, int], bool] = {}
         self.lines: dict[Path, set[int]] = {}
         self.fixes: list[Fix] = []
+        self.unpublished: list[tuple[str, str]] = []
         self.tally: Tally = Tally()
+
+    def _name(self, path: Path) -> str:
+        return Path(os.path.relpath(path, self.root)).as_posix()
 
     def expect(self, page: Page) -> None:
         """A page that pytest collects."""
         self.pages[page.path] = page
 
-    def ran(self, page: str, line: int, ran: list[int], passed: bool, fix: Fix | None) -> None:
+    def ran(
+        self, page: str, line: int, ran: list[int], passed: bool, fix: Fix | None, unpublished: str
+    ) -> None:
         """One block was run, here or in a worker."""
         path = Path(page)
         self.outcomes[path, line] = passed
         self.lines.setdefault(path, set()).update(ran)
         if fix is not None:
             self.fixes.append(fix)
+        if unpublished:
+            self.unpublished.append((f"{self._name(path)}:{line}", unpublished))
 
     def close(self) -> None:
         """Make the tally of all pages below the arguments, and of those that were collected."""
@@ -76,7 +84,7 @@ class Accounts:
             self.tally.dead += self._dead(page)
 
     def _blocks(self, page: Page) -> Iterator[Block]:
-        name = Path(os.path.relpath(page.path, self.root)).as_posix()
+        name = self._name(page.path)
         for fault in page.faults:
             yield Block(name, fault.line, UNACCOUNTED, fault.text)
         wrong = {fault.line for fault in page.faults}
@@ -100,7 +108,7 @@ class Accounts:
         states = {fence.line: self._state(page, fence)[0] for fence in page.fences if fence.runs}
         if page.faults or FAILED in states.values() or UNACCOUNTED in states.values():
             return
-        name = Path(os.path.relpath(page.path, self.root)).as_posix()
+        name = self._name(page.path)
         ran = self.lines.get(page.path, set())
         for fence in page.fences:
             judged = states.get(fence.line) == EXECUTED and fence.language == "python"
@@ -142,8 +150,9 @@ class Accounts:
                 if block.state != NOT_HERE:
                     writer.line(f"  dead {block.where}: {block.reason} never ran", red=True)
         for where in fixed:
-            name = Path(os.path.relpath(where, self.root)).as_posix()
-            writer.line(f"  rewrote the output {name}", yellow=True)
+            writer.line(f"  rewrote the output {self._name(Path(where))}", yellow=True)
+        for where, reason in self.unpublished:
+            writer.line(f"  no timeline of {where}: {reason}", yellow=True)
         line = self.tally.line()
         if chosen:
             line = line.rpartition(",")[0] + " (only some blocks were chosen)"

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from _pytest.outcomes import OutcomeException
 
 from offloop.guide.fences import Fence
+from offloop.guide.timeline import Timeline, shape_faults
 from offloop.testing.census import Census
 from offloop.testing.expected_output import difference, matches
 
-__all__ = ("DEFAULT_HOLD_S", "Observed", "complaints")
+__all__ = ("DEFAULT_HOLD_S", "Observed", "allowed_kinds", "complaints", "picture_faults")
 
 DEFAULT_HOLD_S = 0.25
 """A block without `data-blocks-loop` may hold a loop for at most so many seconds at a time."""
@@ -34,6 +35,7 @@ class Observed:
     left: Census = _NOTHING
     unseen: list[str] = field(default_factory=list[str])
     timed_out_s: float | None = None
+    timeline: Timeline | None = None
 
     def left_kinds(self) -> set[str]:
         """Which of `"task"`, `"process"`, `"thread"`, `"fd"` were left behind."""
@@ -56,11 +58,23 @@ def complaints(
         ]
     found = [*_raised(fence, seen), *_left(fence, seen), *_held(fence, seen, hold_limit_s)]
     found += [f"an error that nobody saw: {error}" for error in seen.unseen]
+    found += _shape(fence, seen)[0]
     if expected is not None and not matches(expected.content, seen.output):
         found.append(
             f"output differs from line {expected.line}; --fix-output rewrites it\n{difference(expected.content, seen.output)}"
         )
     return found
+
+
+def picture_faults(fence: Fence, seen: Observed) -> list[str]:
+    """Why the timeline of a block that kept its contract is not to be shown; empty when it is."""
+    return _shape(fence, seen)[1]
+
+
+def _shape(fence: Fence, seen: Observed) -> tuple[list[str], list[str]]:
+    if seen.timeline is None:
+        return [], []
+    return shape_faults(seen.timeline, fence.shape or "", must_stall=fence.key("blocks-loop") is not None)
 
 
 def _raised(fence: Fence, seen: Observed) -> Iterator[str]:

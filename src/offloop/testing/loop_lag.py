@@ -19,7 +19,7 @@ from asyncio import base_events, proactor_events, selector_events
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, cast
 
-__all__ = ("LoopLag", "loop_lag", "loop_lag_s")
+__all__ = ("LoopLag", "loop_lag", "loop_lag_s", "now_s")
 
 _HEARTBEAT_S = 0.005
 
@@ -57,7 +57,8 @@ class _Clock:
 
 
 _clock = _Clock()
-_now_s = _clock.now_s
+now_s = _clock.now_s
+"""Seconds of a clock that stands while this thread is ready and has no processor, on Linux."""
 
 
 class LoopLag:
@@ -95,7 +96,7 @@ def _count_iteration(original: Callable[[Any], None]) -> Callable[[Any], None]:
 def _count_wake(original: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
     @functools.wraps(original)
     def _process_events(self: Any, event_list: Any) -> None:
-        _woke.at = _now_s()
+        _woke.at = now_s()
         original(self, event_list)
 
     return _process_events
@@ -104,7 +105,7 @@ def _count_wake(original: Callable[[Any, Any], None]) -> Callable[[Any, Any], No
 def _note_hold() -> None:
     woke = getattr(_woke, "at", None)
     if woke is not None:
-        seconds = _now_s() - woke
+        seconds = now_s() - woke
         for meter in tuple(_meters):
             meter.held(seconds)
 
@@ -145,7 +146,7 @@ def loop_lag() -> Generator[LoopLag]:
         _meters.append(meter)
     on_loop = asyncio._get_running_loop() is not None  # the public name raises
     if on_loop:  # in the middle of an iteration: what it has held before is not ours
-        _woke.at = _now_s()
+        _woke.at = now_s()
     try:
         yield meter
     finally:
@@ -165,12 +166,12 @@ def loop_lag() -> Generator[LoopLag]:
 def _heartbeat(loop: asyncio.AbstractEventLoop) -> Generator[LoopLag]:
     """A timer every 5 ms: the only view into a loop without Python code."""
     meter = LoopLag()
-    last = _now_s()
+    last = now_s()
     handle: asyncio.TimerHandle | None = None
 
     def beat() -> None:
         nonlocal last, handle
-        now = _now_s()
+        now = now_s()
         meter.held(now - last - (_HEARTBEAT_S if handle else 0.0))
         last = now
         handle = loop.call_later(_HEARTBEAT_S, beat)
@@ -179,7 +180,7 @@ def _heartbeat(loop: asyncio.AbstractEventLoop) -> Generator[LoopLag]:
     try:
         yield meter
     finally:
-        meter.held(_now_s() - last - _HEARTBEAT_S)
+        meter.held(now_s() - last - _HEARTBEAT_S)
         if handle is not None:
             handle.cancel()
 
@@ -189,15 +190,15 @@ class TrioHold:
 
     def __init__(self, meter: LoopLag) -> None:
         self.meter = meter
-        self.woke: float = _now_s()
+        self.woke: float = now_s()
 
     def after_io_wait(self, timeout: float) -> None:
         """Called by trio when it has looked for I/O."""
-        self.woke = _now_s()
+        self.woke = now_s()
 
     def before_io_wait(self, timeout: float) -> None:
         """Called by trio before it looks for I/O."""
-        self.meter.held(_now_s() - self.woke)
+        self.meter.held(now_s() - self.woke)
 
 
 @contextlib.contextmanager
@@ -212,7 +213,7 @@ def _trio_lag() -> Generator[LoopLag]:
     try:
         yield meter
     finally:
-        meter.held(_now_s() - hold.woke)
+        meter.held(now_s() - hold.woke)
         lowlevel.remove_instrument(instrument)
 
 

@@ -44,7 +44,7 @@ _NodeT = TypeVar("_NodeT", bound=pytest.Collector | pytest.Item)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--fix-output`, `--tally` and `--hold-limit`."""
+    """Add `--fix-output`, `--tally`, `--timelines` and `--hold-limit`."""
     group = parser.getgroup("offloop", "pages as tests (offloop.testing)")
     group.addoption(
         "--fix-output",
@@ -52,6 +52,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="rewrite the outputs on the pages that differ from the real ones",
     )
     group.addoption("--tally", metavar="FILE", type=Path, help="write what became of every block, as JSON")
+    group.addoption(
+        "--timelines",
+        metavar="FOLDER",
+        type=Path,
+        help="write there what the blocks with data-timeline did, for the site to draw; -m timeline runs just these",
+    )
     group.addoption(
         "--hold-limit",
         metavar="SECONDS",
@@ -72,6 +78,7 @@ def pytest_configure(config: pytest.Config) -> None:
     tally: Path | None = config.option.tally
     if tally is not None and not tally.absolute().parent.is_dir():
         raise pytest.UsageError(f"--tally {tally}: there is no folder {tally.absolute().parent}")
+    config.addinivalue_line("markers", "timeline: a block whose run the site draws (data-timeline)")
     config.option.markdowndocs = True
     config.option.markdowndocs_syntax = "superfences"
     runners.state.config = config
@@ -239,8 +246,9 @@ class RendererAgrees(pytest.Item):
         return self.path, 0, self.name
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest itself deselects by marks here
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip blocks that are excused, or cannot run on this system, each with its reason."""
+    """Skip blocks that are excused, or cannot run on this system, each with its reason, and mark those to be drawn."""
     for item in items:
         if isinstance(item, MarkdownInlinePythonItem):
             fence = runners.page_of(item.path).at(item.test_definition.start_line)
@@ -248,6 +256,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason=f"excused: {fence.excuse}"))
             elif reason := not_here(fence):
                 item.add_marker(pytest.mark.skip(reason=f"{NOT_HERE}: {reason}"))
+            if fence.shape is not None:
+                item.add_marker("timeline")
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:
@@ -273,7 +283,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """What the runner found out travels with the report, so that it arrives under pytest-xdist too."""
     if not isinstance(item, MarkdownInlinePythonItem):
         return (yield)
-    runners.state.ran, runners.state.fix = set(), None
+    runners.state.ran, runners.state.fix, runners.state.unpublished = set(), None, ""
     try:
         return (yield)
     finally:
@@ -283,6 +293,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
             "line": item.test_definition.start_line,
             "ran": sorted(runners.state.ran),
             "fix": asdict(fix) if fix else None,
+            "unpublished": runners.state.unpublished,
         }
         item.user_properties.append((_PROPERTY, json.dumps(found)))
 

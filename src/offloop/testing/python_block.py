@@ -30,7 +30,7 @@ from _pytest.assertion.rewrite import rewrite_asserts
 
 from offloop.guide.fences import Fence
 from offloop.guide.pages import Page
-from offloop.testing import census, loop_lag
+from offloop.testing import census, loop_lag, recorder
 from offloop.testing.capture import capture
 from offloop.testing.contract import Observed, allowed_kinds
 from offloop.testing.dead_lines import Lines, recorded_lines
@@ -97,8 +97,10 @@ def run_python(
             recorded_lines(str(page.path), folder) as lines,
             capture() as captured,
             loop_lag.loop_lag() as lag,
+            contextlib.ExitStack() as recordings,
         ):
             before = census.census()
+            recorded = recordings.enter_context(recorder.recording()) if fence.shape is not None else None
             limit = fence.seconds("timeout", DEFAULT_TIMEOUT_S)
             began, took_s = time.monotonic(), list[float]()
             try:
@@ -106,10 +108,14 @@ def run_python(
 
                     def ended() -> None:
                         took_s.append(time.monotonic() - began)
+                        if recorded is not None:
+                            recorded.stop()
                         spare_the_rest()
 
                     with _no_exit(), _undone(names):
-                        _Block(page, fence, module, before, seen, ended).run(fixtures_runner, config)
+                        _Block(page, fence, module, before, seen, ended, recorded).run(
+                            fixtures_runner, config
+                        )
                     ended()
             except BaseException as error:
                 took_s.append(time.monotonic() - began)
@@ -119,6 +125,10 @@ def run_python(
                 seen.timed_out_s = limit
             _give_way_to_interrupt(fence, seen)
             seen.longest_hold_s = max(seen.longest_hold_s, lag.longest_s)
+            if recorded is not None:
+                seen.timeline = recorded.timeline()
+                recordings.close()
+                recorded = None  # it holds the tasks
             _let_go(page, folder, seen)
             _collect_what_is_left(fence, seen, before)
             _forget(module, seen)
@@ -208,6 +218,7 @@ class _Block:
     seen: Observed
     ended: Callable[[], None]
     """To be called when the block's own code is over, so that the time limit spares the cleaning up."""
+    recorded: recorder.Recorded | None
 
     def run(self, fixtures_runner: AsyncRunner | None, config: pytest.Config | None) -> None:
         fence = self.fence
@@ -246,6 +257,8 @@ class _Block:
 
     async def on_loop(self, block: _Code) -> None:
         seen, others = self.seen, asyncio.all_tasks()
+        if self.recorded is not None:
+            self.recorded.main = asyncio.current_task()
         try:
             await block()
         except BaseException as error:

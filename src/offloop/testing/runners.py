@@ -12,9 +12,9 @@ from pytest_markdown_docs import _runners  # the registry has no public name; th
 from pytest_markdown_docs.definitions import FenceTestDefinition
 
 from offloop.guide.fences import Fence
-from offloop.guide.pages import Page, read_page
+from offloop.guide.pages import Page, read_page, recording_name
 from offloop.testing.console_block import run_console
-from offloop.testing.contract import DEFAULT_HOLD_S, complaints
+from offloop.testing.contract import DEFAULT_HOLD_S, Observed, complaints, picture_faults
 from offloop.testing.expected_output import Fix, cannot_be_written
 from offloop.testing.hanging_block import run_hanging
 from offloop.testing.python_block import AsyncRunner, run_python
@@ -36,6 +36,8 @@ class State:
     config: pytest.Config | None = None
     ran: set[int]
     fix: Fix | None = None
+    unpublished: str = ""
+    """Why the timeline of the block is not shown."""
 
 
 state: State = State()
@@ -141,6 +143,19 @@ class PythonBlock(_Base):
         ):
             found = _to_be_fixed(page, shown.line, seen.output)
         _fail(page, fence, found, seen.output)
+        _publish(page, fence, seen)
+
+
+def _publish(page: Page, fence: Fence, seen: Observed) -> None:
+    """Write the timeline of a block that kept its contract, for the site to draw."""
+    folder: Path | None = state.config.option.timelines if state.config else None
+    if folder is None or seen.timeline is None:
+        return
+    if faults := picture_faults(fence, seen):
+        state.unpublished = f"{', '.join(faults)}, and the page does not say so"
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.joinpath(recording_name(page.fences, fence)).write_text(seen.timeline.to_json() + "\n", "utf-8")
 
 
 @_runners.register_runner()
