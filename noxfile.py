@@ -278,7 +278,8 @@ TIMELINES = HERE / ".timelines"
 def record_timelines(session: nox.Session) -> None:
     """Run the blocks whose pictures are missing: after a change, or in a fresh clone."""
     found = session.run("python", "-m", "offloop.guide.timeline_figures", str(TIMELINES), silent=True)
-    if pages := [line for line in str(found).splitlines() if line]:
+    pages = [line for line in str(found).splitlines() if line]
+    if pages:
         print(f"Running the blocks of {len(pages)} pages for their timelines", flush=True)
         arguments = ("-q", "-m", "timeline", "--timelines", str(TIMELINES), *pages)
         # A block that fails has no picture; to fail for it is the part of "tests".
