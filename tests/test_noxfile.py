@@ -396,7 +396,7 @@ def test_contributing_lists_the_sessions() -> None:
         "README.md",
         ".github/CONTRIBUTING.md",
         ".github/workflows/tests.yml",
-        ".github/workflows/docs.yml",
+        ".github/workflows/zensical.yml",
     ],
 )
 def test_every_command_that_is_written_down_exists(file: str) -> None:
