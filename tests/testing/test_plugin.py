@@ -699,3 +699,14 @@ def test_a_timeline_with_a_stall_that_nobody_stated_is_not_written(project: Proj
     assert run.code == 0, run.text
     assert "no timeline of docs/page.md:3: main held the loop, and the page does not say so" in run.text
     assert not (project.root / "seen").exists()
+
+
+def test_timelines_in_a_file_are_refused_at_once(project: Project) -> None:
+    """Before anything has run."""
+    project.write("docs/page.md", "# A\n")
+    project.write("seen", "")
+
+    run = project.run("docs", "--timelines", "seen", without=("tally",))
+
+    assert run.code == 4
+    assert "--timelines seen: this is a file, and must be a folder" in run.text

@@ -78,6 +78,9 @@ def pytest_configure(config: pytest.Config) -> None:
     tally: Path | None = config.option.tally
     if tally is not None and not tally.absolute().parent.is_dir():
         raise pytest.UsageError(f"--tally {tally}: there is no folder {tally.absolute().parent}")
+    timelines: Path | None = config.option.timelines
+    if timelines is not None and timelines.exists() and not timelines.is_dir():
+        raise pytest.UsageError(f"--timelines {timelines}: this is a file, and must be a folder")
     config.addinivalue_line("markers", "timeline: a block whose run the site draws (data-timeline)")
     config.option.markdowndocs = True
     config.option.markdowndocs_syntax = "superfences"
