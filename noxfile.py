@@ -287,13 +287,16 @@ def record_timelines(session: nox.Session) -> None:
 
 
 def build_site(session: nox.Session) -> None:
-    """Build it strictly, and look at every link."""
+    """Build it strictly, with a copy of each page for programs, and look at every link."""
     record_timelines(session)
+    # Without a recording a page says so; to fail for one is the part of "casts".
+    session.run("python", "-m", "tests.casts", "--missing", success_codes=[0, 1])
     session.run(
         *("python", "-m", "mkdocs", "build", "--strict", "--site-dir", str(SITE)),
         # The theme's notice about MkDocs 2 is for people who choose a toolchain.
         env={"NO_MKDOCS_2_WARNING": "1"},
     )
+    session.run("python", "-m", "offloop.guide.plain_copies", str(SITE))
     session.run("python", "-m", "tests.guide.links", str(SITE))
 
 
@@ -354,6 +357,13 @@ def chaos(session: nox.Session) -> None:
     """Start thousands of children and treat them at random: "-- --minutes 20 --seed 1"; Linux only."""
     install(session, "--editable", ".[testing,serve]", "--group", "test")
     session.run("python", "-m", "tests.chaos", *session.posargs)
+
+
+@nox.session
+def casts(session: nox.Session) -> None:
+    """Record anew what the guide shows of a terminal: "-- NAME..." records some; not on Windows."""
+    install(session, "--editable", ".[testing]")
+    session.run("python", "-m", "tests.casts", *session.posargs)
 
 
 @nox.session

@@ -1,0 +1,1 @@
+"""Recordings of a terminal for the guide, each of a real run: `nox -s casts`."""
