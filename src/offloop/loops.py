@@ -30,6 +30,7 @@ __all__ = (
     "running_loop",
     "selector_loop_without_processes",
     "shielded",
+    "simulates_processes",
     "watcher_for",
 )
 
@@ -50,8 +51,17 @@ def can_start_processes(loop: asyncio.AbstractEventLoop) -> bool:
         return True
     # asyncio has no public name for this ability. The base class has the method, too, and there it raises.
     makes = getattr(type(loop), "_make_subprocess_transport", None)
-    provides = [kind for kind in kinds if kind.__name__ == "_UnixSelectorEventLoop"]
+    provides = [
+        kind
+        for kind in kinds
+        if kind.__name__ == "_UnixSelectorEventLoop" or "simulates_processes" in kind.__dict__
+    ]
     return bool(provides) and makes is getattr(provides[0], "_make_subprocess_transport", None)
+
+
+def simulates_processes(loop: asyncio.AbstractEventLoop | None) -> bool:
+    """Whether the processes of *loop* are only simulated, as in a browser: such a loop says so by this name."""
+    return bool(getattr(loop, "simulates_processes", False))
 
 
 def name_of(loop: asyncio.AbstractEventLoop) -> str:
@@ -83,14 +93,15 @@ else:
                 spare.callback(os.close, os.open(os.devnull, os.O_RDONLY))
         return asyncio.SelectorEventLoop()
 
-    class _SelectorLoopWithoutProcesses(asyncio.SelectorEventLoop):
-        """Fails as the selector loop of Windows does: with a NotImplementedError that has no message."""
-
-        _make_subprocess_transport = asyncio.BaseEventLoop._make_subprocess_transport  # type: ignore[attr-defined, unused-ignore]  # pyright: ignore
-
     def selector_loop_without_processes() -> asyncio.AbstractEventLoop:
-        """A new loop that cannot start processes, on Unix as on Windows: to show there what happens here."""
-        return _SelectorLoopWithoutProcesses()
+        """A new loop that cannot start processes, on Unix as on Windows: to show there what happens here.
+
+        It fails as the selector loop of Windows does: with a NotImplementedError that has no message.
+        """
+        # Made here and not above: in a browser asyncio has another selector loop by now (offloop.guide.in_browser).
+        fails = asyncio.BaseEventLoop._make_subprocess_transport  # type: ignore[attr-defined, unused-ignore]  # pyright: ignore
+        members = {"_make_subprocess_transport": fails, "__module__": __name__}
+        return type("_SelectorLoopWithoutProcesses", (asyncio.SelectorEventLoop,), members)()
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

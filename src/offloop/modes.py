@@ -8,7 +8,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from offloop.errors import SettingsError, SubprocessPolicyError
-from offloop.loops import can_start_processes, current_caller, name_of
+from offloop.loops import can_start_processes, current_caller, name_of, running_loop, simulates_processes
 from offloop.settings import RUN_MODE
 
 __all__ = ("ModeChoice", "RunMode", "check_setting", "choose_mode", "parse_mode")
@@ -74,7 +74,7 @@ def choose_mode() -> ModeChoice:
     wish = RUN_MODE.read()
     if wish is not None:
         return ModeChoice(parse_mode(wish, name=RUN_MODE.name), f"{RUN_MODE.name} is set to {wish!r}.")
-    if sys.platform in _WITHOUT_PROCESSES:
+    if sys.platform in _WITHOUT_PROCESSES and not simulates_processes(running_loop()):
         raise SubprocessPolicyError(
             sys.platform,
             problem=f"There are no processes on {sys.platform}.",

@@ -27,6 +27,7 @@ from offloop.loops import (
     close_watcher,
     name_of,
     running_loop,
+    simulates_processes,
     watcher_for,
 )
 
@@ -64,7 +65,8 @@ class OnLoopEngine:
         loop = caller.loop
         if loop is None or not can_start_processes(loop):
             raise SubprocessPolicyError(caller.name)
-        if not process_tree.FOLLOWED_BY_DESCRIPTORS and not hasattr(loop, "_proactor"):
+        gives_them_out = hasattr(loop, "_proactor") or simulates_processes(loop)
+        if not process_tree.FOLLOWED_BY_DESCRIPTORS and not gives_them_out:
             # winloop starts processes, but does not give out the handles that a Job Object needs.
             raise SubprocessPolicyError(name_of(loop))
         self._loop = loop

@@ -1,6 +1,7 @@
 """Start a process so that it can be ended together with everything it started.
 
-Both systems offer the same few names; which system it is, nothing outside of this package asks.
+Each system offers the same few names; which system it is, nothing outside of this package asks. In a browser there are only
+simulated processes (``offloop.guide.in_browser``), and ``simulated.py`` is for them.
 
     tree = process_tree.start(["make", "-j4"], stdout=subprocess.DEVNULL)
     tree.ask_to_stop()                # True: the tree was asked
@@ -37,7 +38,17 @@ from offloop.errors import (
     WorkingDirectoryError,
 )
 
-if sys.platform != "win32":
+if sys.platform == "emscripten":
+    from offloop.process_tree.simulated import (
+        FOLLOWED_BY_DESCRIPTORS,
+        RUNS_BATCH_FILES,
+        ProcessTree,
+        StartOptions,
+        environment,
+        leash_in_use,
+        prepare_start,
+    )
+elif sys.platform != "win32":
     from offloop.process_tree.posix import (
         FOLLOWED_BY_DESCRIPTORS,
         RUNS_BATCH_FILES,

@@ -1,0 +1,236 @@
+// Buttons below each block that runs in the reader's browser. Python is loaded on the first click, and not before.
+// Without this script, and where the site was built without Python for the browser, a block is an ordinary block.
+
+const SPARE_AFTER_MS = 300;
+
+// ---- Python: one worker that works, and one that is ready for the time after Stop -----------------------------------
+
+const python = {
+  worker: null,
+  spare: null,
+  version: "",
+  listener: null,
+  place: null,
+
+  make() {
+    const worker = new Worker(new URL("worker.mjs", import.meta.url), { type: "module" });
+    worker.addEventListener("message", ({ data }) => {
+      if (data.kind === "ready") this.version = data.version;
+      if (worker === this.worker) this.listener?.(data);
+    });
+    worker.addEventListener("error", (event) => {
+      if (worker === this.worker) this.listener?.({ kind: "failed", text: event.message || "the worker did not start" });
+    });
+    return worker;
+  },
+
+  get isBusy() {
+    return this.listener !== null;
+  },
+
+  run(request, place, listener) {
+    this.listener = listener;
+    this.place = place;
+    this.worker ??= this.make();
+    this.worker.postMessage(request);
+  },
+
+  ended() {
+    this.listener = null;
+    if (!this.spare) setTimeout(() => (this.spare ??= this.make()), SPARE_AFTER_MS);
+  },
+
+  stop() {
+    this.worker.terminate();
+    this.worker = this.spare;
+    this.spare = null;
+    this.ended();
+  },
+};
+
+// ---- blocks that can be edited --------------------------------------------------------------------------------------
+
+function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+function button(label, name, onClick) {
+  const made = element("button", { type: "button", class: "run-button", "aria-label": `${label} ${name}` }, label);
+  made.addEventListener("click", onClick);
+  return made;
+}
+
+class Block {
+  constructor(shown, name, text) {
+    this.shown = shown;
+    this.name = name;
+    this.original = this.text = text;
+    this.editor = null;
+    this.onRun = () => {};
+    this.edit = button("Edit", name, () => this.open());
+    this.reset = button("Reset", name, () => this.editor.set(this.original));
+    this.reset.hidden = true;
+    this.help = element("span", { class: "run-help" }, "Ctrl+Enter runs it. Escape, then Tab leaves the editor.");
+    this.help.hidden = true;
+  }
+
+  async open() {
+    const { makeEditor } = await import(new URL("../vendor/editor.mjs", import.meta.url));
+    this.shown.querySelector("pre").hidden = true;
+    this.edit.hidden = true;
+    this.reset.hidden = this.help.hidden = false;
+    this.editor = makeEditor(this.shown, {
+      text: this.text,
+      label: `Editor of ${this.name}. Control and Enter runs it. Escape, then Tab leaves the editor.`,
+      onRun: () => this.onRun(),
+      onChange: (text) => (this.text = text),
+    });
+  }
+}
+
+// ---- a block that runs ----------------------------------------------------------------------------------------------
+
+class Example {
+  constructor(place, needs, block, files) {
+    this.needs = needs;
+    this.block = block;
+    this.files = files;
+    const name = block.name;
+    this.run = button("Run", name, () => this.go());
+    this.stop = button("Stop", name, () => this.halt());
+    this.stop.hidden = true;
+    this.status = element("span", { role: "status", class: "run-status" });
+    this.output = element("pre", { role: "log", class: "run-output", tabindex: "0", "aria-label": `Output of ${name}` });
+    this.figure = element("figure", { class: "timeline-figure" });
+    this.output.hidden = this.figure.hidden = true;
+    this.run.classList.add("run-first");
+    place.append(
+      element("div", { class: "run-bar" }, this.run, this.stop, block.edit, block.reset, this.status, block.help),
+      this.output,
+      this.figure,
+    );
+    place.hidden = false;
+    block.onRun = () => this.go();
+    for (const file of files) if (file.block) file.block.onRun = () => this.go();
+  }
+
+  request() {
+    const files = { ...this.needs.files };
+    for (const { name, block } of this.files) if (block) files[name] = block.text;
+    return { files, code: this.block.text, name: this.needs.name, timeline: this.needs.timeline };
+  }
+
+  go() {
+    if (python.isBusy) {
+      this.status.textContent = "Another example is running: stop it first.";
+      return;
+    }
+    this.output.replaceChildren();
+    this.output.hidden = false;
+    this.figure.hidden = true;
+    this.block.shown.dataset.state = "running";
+    this.status.textContent = python.worker ? "Running…" : "Loading Python (6 MB, once)…";
+    this.stop.hidden = false;
+    const hadFocus = document.activeElement === this.run;
+    this.run.hidden = true;
+    if (hadFocus) this.stop.focus();
+    python.run(this.request(), this.output, (message) => this.hear(message));
+  }
+
+  hear(message) {
+    switch (message.kind) {
+      case "ready":
+        this.status.textContent = `Python ${message.version} is there, running…`;
+        break;
+      case "output":
+        for (const [stream, text] of message.parts) this.write(stream, text);
+        break;
+      case "failed":
+        this.write("error", message.text);
+        this.end("failed", "Python could not run it.");
+        break;
+      case "ended":
+        this.show(message);
+    }
+  }
+
+  write(kind, text) {
+    this.output.append(element("span", { class: `run-${kind}` }, text));
+  }
+
+  show({ error, summary, svg, notes, processes, seconds }) {
+    if (error) this.write("error", error);
+    for (const note of notes) this.write("note", `${note}\n`);
+    if (!this.output.textContent) this.write("note", "It printed nothing, and raised no error.\n");
+    if (svg) {
+      this.figure.innerHTML = svg;
+      this.figure.append(element("figcaption", {}, summary, element("span", {}, ` Your run, Python ${python.version} in this browser.`)));
+      this.figure.hidden = false;
+    }
+    const simulated = processes ? ` ${processes} simulated ${processes === 1 ? "process" : "processes"}.` : "";
+    this.end(error ? "raised" : "finished", `${error ? "Raised an error" : "Finished"} after ${seconds.toFixed(2)} s.${simulated}`);
+  }
+
+  halt() {
+    python.stop();
+    this.end("stopped", "Stopped.");
+  }
+
+  end(state, text) {
+    if (python.isBusy) python.ended();
+    this.status.textContent = text;
+    const hadFocus = document.activeElement === this.stop;
+    this.stop.hidden = true;
+    this.run.hidden = false;
+    if (hadFocus) this.run.focus();
+    this.block.shown.dataset.state = state;
+  }
+}
+
+// ---- the page -------------------------------------------------------------------------------------------------------
+
+function blockOf(place) {
+  const shown = [...document.querySelectorAll(".highlight.run")];
+  return shown.filter((each) => each.compareDocumentPosition(place) & Node.DOCUMENT_POSITION_FOLLOWING).at(-1);
+}
+
+function fileBlocks() {
+  const found = new Map();
+  for (const shown of document.querySelectorAll(".highlight")) {
+    const name = shown.querySelector(":scope > .filename")?.textContent.trim();
+    if (name && !found.has(name)) found.set(name, shown);
+  }
+  return found;
+}
+
+function enhance() {
+  // The page with the Stop button has gone.
+  if (python.isBusy && !python.place.isConnected) python.stop();
+  const shown = fileBlocks();
+  const blocks = new Map();
+  const fileBlock = (name, text) => {
+    if (!blocks.has(name) && shown.has(name)) {
+      const block = new Block(shown.get(name), name, text);
+      blocks.set(name, block);
+      shown.get(name).after(element("div", { class: "run-bar" }, block.edit, block.reset, block.help));
+    }
+    return blocks.get(name);
+  };
+  // From the last to the first: Ctrl+Enter in a file runs the first block below that needs it.
+  const places = [...document.querySelectorAll(".run-here:not([data-ready])")];
+  const read = places.map((place) => JSON.parse(place.querySelector("script").textContent));
+  for (const [number, place] of [...places.entries()].reverse()) {
+    place.dataset.ready = "";
+    const needs = read[number];
+    const many = places.length > 1 ? `example ${number + 1}` : "the example";
+    const files = needs.editable.map((name) => ({ name, block: fileBlock(name, needs.files[name]) }));
+    new Example(place, needs, new Block(blockOf(place), many, needs.code), files);
+  }
+}
+
+// With navigation.instant another page comes without a load; the worker stays.
+if (window.document$) window.document$.subscribe(enhance);
+else enhance();

@@ -1,0 +1,199 @@
+"""Run a block of a page as the tests run it: in a fresh folder with the page's files, on a loop of its own."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import contextlib
+import gc
+import importlib
+import importlib.util
+import inspect
+import io
+import json
+import linecache
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import types
+import warnings
+from asyncio import events, unix_events
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from offloop.guide.in_browser.child_code import NotSimulatedError
+from offloop.guide.in_browser.loop import SimulatedLoop
+from offloop.guide.in_browser.machine import machine
+from offloop.guide.in_browser.popen import SimulatedPopen
+
+__all__ = ("Ended", "answer", "install", "run_block")
+
+_PREFIX = "offloop-page-"
+_PYTHON = "/usr/bin/python3"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended.
+
+    Attributes:
+        error: The traceback, from the first line of the reader's code on; empty if there was no error.
+        processes: How many processes were simulated.
+        notes: What was not as it would be on a computer.
+        seconds: How long it took.
+    """
+
+    error: str
+    processes: int
+    notes: tuple[str, ...]
+    seconds: float
+
+
+def install() -> None:
+    """Make the simulated loop the loop of this interpreter, and its processes those of `subprocess`."""
+    asyncio.new_event_loop = events.new_event_loop = SimulatedLoop
+    asyncio.SelectorEventLoop = unix_events.SelectorEventLoop = SimulatedLoop  # type: ignore[misc,assignment]
+    for name in ("EventLoop", "_UnixSelectorEventLoop"):
+        for module in (asyncio, unix_events):
+            if hasattr(module, name):
+                setattr(module, name, SimulatedLoop)
+    subprocess.Popen = SimulatedPopen  # type: ignore[misc,assignment]
+    if not hasattr(time, "thread_time"):
+        time.thread_time = time.process_time  # there is one thread, and it has the processor for itself
+    if sys.platform == "emscripten":  # else the name of whatever loaded it, or none
+        sys.executable = _PYTHON
+
+
+    if importlib.util.find_spec("resource") is None:
+        sys.modules["resource"] = _without_limits()
+    os.makedirs("/dev/fd", exist_ok=True)  # programs count what is in it
+
+
+def _without_limits() -> types.ModuleType:
+    """In place of `resource`, which a browser does not have: nothing is limited."""
+    module = types.ModuleType("resource")
+    names = {"RLIM_INFINITY": -1, "RLIMIT_NOFILE": 7, "getrlimit": lambda _: (-1, -1)}
+    module.__dict__.update(names)
+    return module
+
+
+def answer(request: str, recording: Callable[[], AbstractContextManager[Any]]) -> str:
+    """What `docs/javascripts/worker.mjs` asks for, and gets: run a block, and draw what it did. Both are JSON.
+
+    Only a block that asks for its timeline is recorded, as in the tests: the recording holds the tasks, and a page
+    may show what becomes of a task that nobody holds.
+    """
+    asked = json.loads(request)
+    is_drawn = bool(asked["timeline"])
+    ended, recorded = run_block(
+        asked["files"], asked["code"], recording=recording if is_drawn else nullcontext
+    )
+    summary = svg = ""
+    if is_drawn:
+        timeline = recorded.timeline()
+        summary, svg = timeline.summary(), timeline.svg("What your run did", name=f"run-{asked['name']}")
+    return json.dumps({**asdict(ended), "summary": summary, "svg": svg})
+
+
+def run_block(
+    files: Mapping[str, str],
+    code: str,
+    *,
+    recording: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> tuple[Ended, Any]:
+    """Run *code* with *files* beside it; what it prints goes to this program's output.
+
+    Args:
+        files: By name, what `import` finds.
+        code: With top-level `await`.
+        recording: What records the run, entered around it; its value is returned.
+    """
+    # The loop that the browser has made for itself would be in the way.
+    events._set_running_loop(None)
+    machine.reset()
+    error, began = "", time.monotonic()
+    with recording() as recorded, _on_page(files) as folder:
+        try:
+            _run(code, recorded)
+        except BaseException as raised:
+            error = _traceback(raised, folder)
+        seconds = time.monotonic() - began
+        machine.kill_all()
+    notes = (*dict.fromkeys(NotSimulatedError.said), *machine.notes)
+    return Ended(error, machine.started, notes, seconds), recorded
+
+
+def _run(code: str, recorded: Any) -> None:
+    module = types.ModuleType("fence")
+    sys.modules["fence"] = module
+    # So that a traceback shows the line.
+    linecache.cache["<block>"] = (len(code), None, code.splitlines(keepends=True), "<block>")
+    compiled = compile(code, "<block>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    if not compiled.co_flags & inspect.CO_COROUTINE:
+        exec(compiled, module.__dict__)
+        return
+
+    async def main() -> None:
+        if recorded is not None:
+            recorded.main = asyncio.current_task()
+        await eval(compiled, module.__dict__)
+        if recorded is not None:
+            recorded.stop()
+
+    with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
+        runner.run(main())
+
+
+@contextlib.contextmanager
+def _on_page(files: Mapping[str, str]) -> Generator[str]:
+    folder = os.path.realpath(tempfile.mkdtemp(prefix=_PREFIX))
+    here, path, environment = os.getcwd(), list(sys.path), dict(os.environ)
+    modules, handlers = set(sys.modules), {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for name, content in files.items():
+            with open(os.path.join(folder, name), "w", encoding="utf-8", newline="\n") as file:
+                file.write(content)
+        importlib.invalidate_caches()
+        linecache.clearcache()
+        sys.path.insert(0, folder)
+        os.chdir(folder)
+        with warnings.catch_warnings():
+            yield folder
+    finally:
+        gc.collect()  # "Task exception was never retrieved" and its like belong to the run
+        os.chdir(here)
+        sys.path[:] = path
+        os.environ.clear()
+        os.environ.update(environment)
+        for number, handler in handlers.items():
+            if handler is not None:
+                signal.signal(number, handler)
+        _forget_modules(folder, modules)
+        sys.path_importer_cache.pop(folder, None)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _forget_modules(folder: str, before: set[str]) -> None:
+    """Without a word of what was in them: a program on a computer would have ended with all of it still there."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        for name in set(sys.modules) - before:
+            file = getattr(sys.modules[name], "__file__", None) or ""
+            if name == "fence" or os.path.dirname(file) == folder:
+                del sys.modules[name]
+        gc.collect()
+
+
+def _traceback(error: BaseException, folder: str) -> str:
+    """From the first frame of the reader's code on."""
+    shown = error.__traceback__
+    while shown is not None and not shown.tb_frame.f_code.co_filename.startswith(("<block>", folder)):
+        shown = shown.tb_next
+    lines = traceback.format_exception(type(error), error, shown or error.__traceback__)
+    return "".join(lines).replace(folder + os.sep, "").replace('"<block>"', '"this block"')

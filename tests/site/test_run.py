@@ -1,0 +1,250 @@
+"""Blocks of the class `run` do in the browser what they do in the tests, and a reader can change and stop them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from offloop.guide.fences import Fence
+from offloop.guide.pages import Page as GuidePage
+from offloop.guide.pages import docs_folder, guide_pages
+from offloop.testing.expected_output import difference, matches
+from tests.site.conftest import SITE
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Page
+
+api = pytest.importorskip("playwright.sync_api", reason="python3 noxfile.py -s browser looks at the site")
+pytestmark = pytest.mark.skipif(
+    not (SITE / "vendor" / "pyodide").is_dir(),
+    reason="the site was built without Node, so it has no Run buttons",
+)
+
+STARTS_WITHIN_MS = 120_000
+RUNS_WITHIN_MS = 60_000
+ENDED = re.compile(r"^(Finished|Raised an error) after")
+
+
+def runnable(page: GuidePage) -> list[Fence]:
+    return [fence for fence in page.fences if "run" in fence.classes]
+
+
+PAGES = [page for page in guide_pages() if runnable(page)]
+
+
+def path_of(page: GuidePage) -> str:
+    path = page.path.relative_to(docs_folder()).with_suffix("").as_posix()
+    return "" if path == "index" else f"{path}/"
+
+
+class Example:
+    """The buttons of one block."""
+
+    def __init__(self, page: Page, number: int) -> None:
+        self.place: Locator = page.locator(".run-here").nth(number)
+        self.run = self.place.get_by_role("button", name="Run")
+        self.stop = self.place.get_by_role("button", name="Stop")
+        self.edit = self.place.get_by_role("button", name="Edit")
+        self.status = self.place.get_by_role("status")
+        self.output = self.place.locator(".run-output")
+
+    def wait(self, within_ms: int = STARTS_WITHIN_MS) -> str:
+        """Until it has ended; returns what it says of its end."""
+        api.expect(self.status).to_have_text(ENDED, timeout=within_ms)
+        return self.status.inner_text()
+
+    def written(self, *streams: str) -> str:
+        """What it wrote to the streams, or all that is shown."""
+        kinds = ", ".join(f".run-{stream}" for stream in streams)
+        return "".join(self.output.locator(kinds).all_text_contents())
+
+
+@pytest.fixture(scope="module")
+def reader(chromium: Browser, address: str) -> Iterator[Page]:
+    """A page that stays for all tests of this file, so that files come from the cache; it may ask nobody else."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    outside: list[str] = []
+    page = context.new_page()
+    page.on(
+        "request",
+        lambda request: (
+            None if request.url.startswith((address, "data:", "blob:")) else outside.append(request.url)
+        ),
+    )
+    page.goto(address)
+    yield page
+    context.close()
+    assert outside == []
+
+
+SHOW = """async (address) => {
+  const text = await (await fetch(address)).text();
+  const other = new DOMParser().parseFromString(text, "text/html");
+  document.querySelector("article").replaceWith(other.querySelector("article"));
+  document$.next(document);
+}"""
+
+
+def show(reader: Page, address: str) -> None:
+    """Show another page without a load, as the theme can do it: the Python of the examples stays."""
+    reader.evaluate(SHOW, address)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.path.stem for page in PAGES])
+def test_each_example_writes_what_the_page_shows(reader: Page, address: str, page: GuidePage) -> None:
+    """Every Run button of the page is pressed, and one after the other in the same Python."""
+    show(reader, f"{address}{path_of(page)}")
+    fences = runnable(page)
+    api.expect(reader.locator(".run-here")).to_have_count(len(fences))
+
+    for number, fence in enumerate(fences):
+        example = Example(reader, number)
+        example.run.click()
+        says = example.wait()
+        shown = page.output_of(fence)
+        expected = "" if shown is None else shown.content
+        raises = (fence.key("raises") or "").partition(":")[0]
+        error = example.written("error")
+        # What a logger writes to stderr is in the log of the tests, and not in the output of the block.
+        written = [example.written("stdout"), example.written("stdout", "stderr")]
+        where = f"{page.path}:{fence.line}"
+        assert any(matches(expected, text) for text in written), (
+            f"{where}\n{difference(expected, written[1])}{error}"
+        )
+        assert says.startswith("Raised" if raises else "Finished"), f"{where}\n{error}"
+        assert raises in error, where
+        assert bool(fence.shape is not None) == example.place.locator("svg.timeline").is_visible(), where
+
+
+def test_nothing_of_python_comes_before_the_first_click(
+    page: Page, address: str, sent: dict[str, int]
+) -> None:
+    """Neither Python nor the editor."""
+    sent.clear()
+    page.goto(f"{address}anti-patterns/blocking-calls/", wait_until="networkidle")
+
+    assert [path for path in sent if "/vendor/" in path or path.endswith("/worker.mjs")] == []
+
+
+def replace_in_editor(page: Page, old: str, new: str) -> None:
+    """Type over what the open editor holds."""
+    editor = page.locator(".cm-content").last
+    api.expect(editor).to_be_focused()
+    text = "\n".join(editor.locator(".cm-line").all_text_contents())
+    assert old in text
+    page.keyboard.press("Control+a")
+    page.keyboard.insert_text(text.replace(old, new))
+
+
+def test_an_edited_example_runs_as_it_is(reader: Page, address: str) -> None:
+    """And Reset brings back what was there."""
+    show(reader, f"{address}anti-patterns/blocking-calls/")
+    example = Example(reader, 0)
+    example.edit.click()
+    replace_in_editor(reader, "ticks in half a second", "edited")
+    reader.keyboard.press("Control+Enter")
+    example.wait()
+    edited = example.written("stdout")
+    example.place.get_by_role("button", name="Reset").click()
+    example.run.click()
+    example.wait()
+
+    assert edited == "0 edited\n"
+    assert example.written("stdout") == "0 ticks in half a second\n"
+
+
+def test_an_edited_listing_changes_what_the_example_does(reader: Page, address: str) -> None:
+    """The listing of the anti-pattern, mended by the reader: the ticker gets its turns, and the timeline has no stall."""
+    show(reader, f"{address}anti-patterns/blocking-calls/")
+    example = Example(reader, 0)
+    reader.get_by_role("button", name="Edit blocking_handler.py").click()
+    mended = """\
+import asyncio
+import sys
+
+
+async def handler() -> bytes:
+    program = "import time; time.sleep(0.5); print('done')"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE
+    )
+    return (await process.communicate())[0].strip()
+"""
+    reader.locator(".cm-content").focus()
+    reader.keyboard.press("Control+a")
+    reader.keyboard.insert_text(mended)
+    example.run.click()
+    example.wait()
+
+    ticks = int(example.written("stdout").split()[0])
+    assert ticks > 5
+    assert "Nothing held the loop" in example.place.locator("figcaption").inner_text()
+    assert "1 simulated process" in example.status.inner_text()
+
+
+def test_stop_ends_a_loop_that_never_waits(reader: Page, address: str) -> None:
+    """The page stays alive meanwhile, and the next Run works."""
+    show(reader, f"{address}anti-patterns/tight-loops/")
+    example = Example(reader, 0)
+    example.run.click()
+    example.wait()
+    example.edit.click()
+    replace_in_editor(reader, "lines_for(0.2)", 'iter(lambda: "a line", None)')
+    example.run.click()
+    api.expect(example.status).to_have_text("Running…")
+    assert reader.evaluate("1 + 1") == 2
+    example.stop.click()
+    api.expect(example.status).to_have_text("Stopped.", timeout=3_000)
+
+    example.place.get_by_role("button", name="Reset").click()
+    example.run.click()
+    example.wait(RUNS_WITHIN_MS)
+    assert example.written("stdout") == "0 ticks in 0.2 s\n"
+
+
+def test_keys_alone_run_an_example_and_leave_the_editor(reader: Page, address: str) -> None:
+    """Tab reaches Run and Edit, Control and Enter runs, Escape and then Tab goes on in the page."""
+    show(reader, f"{address}anti-patterns/swallowing-exceptions/")
+    example = Example(reader, 0)
+    reader.evaluate(
+        "document.querySelector('.run-here').previousElementSibling.setAttribute('tabindex', '-1')"
+    )
+    reader.evaluate("document.querySelector('.run-here').previousElementSibling.focus()")
+    reader.keyboard.press("Tab")
+    for _ in range(5):
+        if reader.evaluate("document.activeElement.classList.contains('run-first')"):
+            break
+        reader.keyboard.press("Tab")
+    reader.keyboard.press("Enter")
+    example.wait()
+    api.expect(example.run).to_be_focused()
+    reader.keyboard.press("Tab")
+    reader.keyboard.press("Enter")
+    api.expect(reader.locator(".cm-content")).to_be_focused()
+    reader.keyboard.press("Tab")
+    api.expect(reader.locator(".cm-content")).to_be_focused()
+    reader.keyboard.press("Control+z")
+    reader.keyboard.press("Control+Enter")
+    example.wait()
+    reader.keyboard.press("Escape")
+    reader.keyboard.press("Tab")
+
+    assert not reader.evaluate("document.activeElement.classList.contains('cm-content')")
+    assert reader.evaluate("document.activeElement !== document.body")
+
+
+def test_a_deadlock_is_named(reader: Page, address: str) -> None:
+    """Where a program on a computer would hang, the example says who waits."""
+    show(reader, f"{address}anti-patterns/swallowing-exceptions/")
+    example = Example(reader, 0)
+    example.edit.click()
+    api.expect(reader.locator(".cm-content")).to_be_focused()
+    reader.keyboard.press("Control+a")
+    reader.keyboard.insert_text("import asyncio\n\nawait asyncio.Event().wait()\n")
+    example.run.click()
+
+    assert example.wait().startswith("Raised")
+    assert "Deadlock" in example.written("error")
