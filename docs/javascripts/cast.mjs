@@ -46,11 +46,14 @@ async function start(figure) {
   }
 }
 
+// On a phone the letters of a terminal are too small to read: the transcript stays open there.
+const narrow = window.matchMedia("(max-width: 44.9375em)");
+
 // The room is taken at once, so that nothing moves when the player comes.
 function prepare(figure, plays) {
   figure.querySelector(".cast-screen").hidden = !plays;
   figure.querySelector(".cast-chapters").hidden = !plays;
-  figure.querySelector("details").open = !plays;
+  figure.querySelector("details").open = !plays || narrow.matches;
 }
 
 const seen = new IntersectionObserver(
