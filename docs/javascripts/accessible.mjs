@@ -25,7 +25,8 @@ const amend = {
     button.addEventListener("click", () => drawer.click());
     drawer.addEventListener("change", () => {
       button.setAttribute("aria-expanded", String(drawer.checked));
-      if (drawer.checked) document.querySelector(".md-nav--primary a")?.focus();
+      const seen = (link) => link.checkVisibility({ visibilityProperty: true });
+      if (drawer.checked) [...document.querySelectorAll(".md-nav--primary a")].find(seen)?.focus();
     });
     document.addEventListener("keydown", (event) => {
       if (event.key === "Escape" && drawer.checked) {

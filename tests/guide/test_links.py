@@ -25,3 +25,28 @@ def test_every_dead_link_and_anchor_is_named(tmp_path: Path) -> None:
         "index.html: no.svg: there is no such file",
         "index.html: page/#gone: there is no such anchor",
     ]
+
+
+def test_copies_and_full_addresses_are_looked_at(tmp_path: Path) -> None:
+    """Links in Markdown outside of code, those that begin with the address of the site, and the sitemap."""
+    root = "https://offloop.example/latest/"
+    head = '<link rel="canonical" href="{}">'
+    (tmp_path / "page").mkdir()
+    (tmp_path / "index.html").write_text(head.format(root) + f'<meta content="{root}no.png">')
+    (tmp_path / "page" / "index.html").write_text(head.format(root + "other/") + '<h2 id="here">x</h2>')
+    (tmp_path / "page" / "index.html.md").write_text(
+        "`[1](no)`\n[2](../no/)\n```text\n[3](no)\n```\n[4](#no)\n"
+    )
+    (tmp_path / "llms.txt").write_text(f"- [5]({root}page/index.html.md#here)\n- [6]({root}no/)\n")
+    (tmp_path / "sitemap.xml").write_text(f"<loc>{root}</loc><loc>{root}404.html</loc>")
+
+    assert faults(tmp_path) == [
+        f"index.html: {root}no.png: there is no such file",
+        f"page/index.html: {root}other/: there is no such file",
+        "page/index.html.md: #no: there is no such anchor",
+        "page/index.html.md: ../no/: there is no such file",
+        f"llms.txt: {root}no/: there is no such file",
+        f"page/index.html: says that its address is {root}other/",
+        f"sitemap.xml: {root}page/ is missing",
+        f"sitemap.xml: {root}404.html is not a page",
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -53,6 +54,17 @@ def test_highlighted_lines_exist(page: Path) -> None:
     for fence in read_page(page).fences:
         marks = fence.values.get("hl_lines", "").replace("-", " ").split()
         assert all(1 <= int(mark) <= fence.content.count("\n") for mark in marks), f"{page}:{fence.line}"
+
+
+@pytest.mark.parametrize("page", [page.path for page in guide_pages()], ids=lambda path: path.stem)
+def test_every_column_of_a_table_has_a_head(page: Path) -> None:
+    """A screen reader says it with every cell."""
+    lines = page.read_text("utf-8").splitlines()
+    heads = [head for head, rule in itertools.pairwise(lines) if re.match(r" *\|:?--", rule)]
+
+    assert [
+        head for head in heads if "" in (cell.strip() for cell in head.strip().strip("|").split("|"))
+    ] == []
 
 
 def test_nothing_is_fetched_from_another_host() -> None:

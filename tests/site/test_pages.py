@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 pytest.importorskip("playwright.sync_api", reason="python3 noxfile.py -s browser looks at the site")
 ADDRESSES = [
-    page.path.relative_to(docs_folder()).with_suffix("").as_posix().removesuffix("index") for page in guide_pages()
+    page.path.relative_to(docs_folder()).with_suffix("").as_posix().removesuffix("index")
+    for page in guide_pages()
 ]
 
 

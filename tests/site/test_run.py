@@ -13,6 +13,7 @@ from offloop.guide.pages import Page as GuidePage
 from offloop.guide.pages import docs_folder, guide_pages
 from offloop.testing.expected_output import difference, matches
 from tests.site.conftest import SITE
+from tests.site.test_accessibility import AXE, faults
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -248,3 +249,19 @@ def test_a_deadlock_is_named(reader: Page, address: str) -> None:
 
     assert example.wait().startswith("Raised")
     assert "Deadlock" in example.written("error")
+
+
+def test_an_example_that_was_edited_and_run_has_no_fault(reader: Page, address: str) -> None:
+    """With both editors open, the output and the timeline there, in each scheme and width."""
+    if not AXE.is_file():
+        pytest.skip("axe-core is not installed")
+    reader.goto(f"{address}anti-patterns/blocking-calls/")
+    example = Example(reader, 0)
+    reader.get_by_role("button", name="Edit blocking_handler.py").click()
+    api.expect(reader.locator(".cm-content")).to_be_focused()
+    example.edit.click()
+    api.expect(reader.locator(".cm-content")).to_have_count(2)
+    example.run.click()
+    example.wait()
+
+    assert faults(reader, AXE.read_text("utf-8")) == []

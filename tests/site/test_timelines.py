@@ -29,7 +29,9 @@ def test_a_block_with_a_timeline_is_drawn(page: Page) -> None:
     ]
 
     html = built(page).read_text("utf-8")
-    figures = re.findall(r'<figure class="timeline-figure">(<svg.*?</svg>)<figcaption>(.*?)</figcaption>', html)
+    figures = re.findall(
+        r'<figure class="timeline-figure">(<svg.*?</svg>)<figcaption>(.*?)</figcaption>', html
+    )
 
     assert len(figures) == len(wanted)
     assert {name for name in wanted if name} <= set(re.findall(r'"timeline-([\w-]+)-title"', html))
@@ -38,4 +40,12 @@ def test_a_block_with_a_timeline_is_drawn(page: Page) -> None:
         assert "<title" in svg
         assert "<desc" in svg
         assert re.match(r"\d+ task", sentence)
-    assert len({svg[svg.rindex('class="axis"') :].partition("</text>")[0].partition(">")[2] for svg, _ in figures}) == 1
+    assert (
+        len(
+            {
+                svg[svg.rindex('class="axis"') :].partition("</text>")[0].partition(">")[2]
+                for svg, _ in figures
+            }
+        )
+        == 1
+    )

@@ -80,6 +80,10 @@ class Evidence:
         dates = sorted(self._dates - {""})
         return f"Blocks run: {', '.join(counts)}{f'; {dates[-1]}' if dates else ''}." if counts else ""
 
+    def filled_in(self, line: str) -> str:
+        """The line with the words that its comments ask for."""
+        return _PLACE.sub(lambda match: self.of_page(match["page"]) if match["page"] else self.totals(), line)
+
 
 def _sentence(systems: Sequence[str]) -> str:
     """`Linux 3.11, 3.13; Windows 3.12 (Wine)` from `Linux 3.11`, `Windows 3.12 (Wine)` and `Linux 3.13`."""
@@ -101,7 +105,7 @@ class _AddEvidence(Preprocessor):
         in_a_block = {number for fence in fences for number in range(fence.line, fence.end + 1)}
         result: list[str] = []
         for number, line in enumerate(lines, 1):
-            result.append(line if number in in_a_block else _PLACE.sub(self._in_place, line))
+            result.append(line if number in in_a_block else self._evidence.filled_in(line))
             result += below.get(number, ())
         return result
 
@@ -116,10 +120,6 @@ class _AddEvidence(Preprocessor):
             # A paragraph with a class, and not HTML, which Markdown does not see inside of a list.
             below[last.end] = ["", f"{fence.prefix}Run on {systems}", f"{fence.prefix}{{ .evidence }}", ""]
         return below
-
-    def _in_place(self, match: re.Match[str]) -> str:
-        page = match["page"]
-        return self._evidence.of_page(page) if page else self._evidence.totals()
 
 
 class _EvidenceExtension(Extension):
