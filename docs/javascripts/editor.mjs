@@ -38,9 +38,10 @@ export function makeEditor(parent, { text, label, onRun, onChange }) {
     indentUnit.of("    "),
     syntaxHighlighting(classHighlighter),
     python(),
-    EditorView.contentAttributes.of({ "aria-label": label }),
+    // Reached by Tab, and so is what does not fit: it scrolls with the cursor.
+    EditorView.contentAttributes.of({ "aria-label": label, tabindex: "0" }),
     EditorView.updateListener.of((update) => update.docChanged && onChange(view.state.doc.toString())),
-    keymap.of([{ key: "Mod-Enter", run: () => (onRun(), true) }]),
+    keymap.of(["Mod-Enter", "Ctrl-Enter"].map((key) => ({ key, run: () => (onRun(), true) }))),
     indentation(),
     keymap.of([...defaultKeymap, ...historyKeymap]),
   ];

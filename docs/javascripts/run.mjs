@@ -67,7 +67,7 @@ class Block {
   constructor(shown, name, text) {
     this.shown = shown;
     this.name = name;
-    this.original = this.text = text;
+    this.original = this.text = text.replace(/\n$/, "");
     this.editor = null;
     this.onRun = () => {};
     this.edit = button("Edit", name, () => this.open());
@@ -150,7 +150,8 @@ class Example {
         break;
       case "failed":
         this.write("error", message.text);
-        this.end("failed", "Python could not run it.");
+        python.stop();
+        this.end("failed", "Python could not run it. Run starts it anew.");
         break;
       case "ended":
         this.show(message);

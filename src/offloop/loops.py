@@ -99,8 +99,8 @@ else:
         It fails as the selector loop of Windows does: with a NotImplementedError that has no message.
         """
         # Made here and not above: in a browser asyncio has another selector loop by now (offloop.guide.in_browser).
-        fails = asyncio.BaseEventLoop._make_subprocess_transport  # type: ignore[attr-defined, unused-ignore]  # pyright: ignore
-        members = {"_make_subprocess_transport": fails, "__module__": __name__}
+        fails: object = asyncio.BaseEventLoop._make_subprocess_transport  # type: ignore[attr-defined, unused-ignore]  # pyright: ignore
+        members: dict[str, object] = {"_make_subprocess_transport": fails, "__module__": __name__}
         return type("_SelectorLoopWithoutProcesses", (asyncio.SelectorEventLoop,), members)()
 
 

@@ -86,6 +86,8 @@ def test_braces_hold_classes_id_values_and_flags() -> None:
         ('text { data-raises="E" }', "data-raises belongs on python, not on text"),
         ('python { title="a.py" data-raises="E" }', "put it on the block that imports a.py"),
         ('python { title="a.py" fixture:tmp_path }', "a fixture on a file"),
+        ('python { .run title="a.py" }', "a Run button belongs on a Python block without a file name"),
+        ("console { .run }", "a Run button belongs on a Python block without a file name"),
         ('python { title="../a.py" }', "cannot be imported"),
         ('python { title="my-file.py" }', "cannot be imported"),
         ('python { title="queue.py" }', "hides the standard library's module queue"),

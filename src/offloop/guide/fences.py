@@ -291,6 +291,8 @@ def _combination_faults(fence: Fence) -> Iterator[str]:
         yield "data-hangs runs in a process of its own: it gets no fixtures"
     if fence.shape is not None:
         yield from _timeline_faults(fence)
+    if "run" in fence.classes and (fence.language != "python" or fence.file):
+        yield "a Run button belongs on a Python block without a file name"
     if "output" in fence.classes and fence.language != "text":
         yield "an output is written `text { .output }`"
 

@@ -76,7 +76,9 @@ def install_npm(source: Path, folder: Path) -> Path:
         return modules
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
-        raise AssetsMissingError("Node is not installed (https://nodejs.org): neither node nor npm is on PATH")
+        raise AssetsMissingError(
+            "Node is not installed (https://nodejs.org): neither node nor npm is on PATH"
+        )
     complete.unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     for name in FOR_NPM:
@@ -164,7 +166,9 @@ def bundle_editor(source: Path, target: Path, modules: Path) -> None:
         check=False,
     )
     if done.returncode:
-        raise AssetsMissingError(f"esbuild ended with {done.returncode}:\n{done.stdout.decode('utf-8', 'replace')}")
+        raise AssetsMissingError(
+            f"esbuild ended with {done.returncode}:\n{done.stdout.decode('utf-8', 'replace')}"
+        )
 
 
 # ---- Python ---------------------------------------------------------------------------------------------
@@ -221,7 +225,9 @@ def main() -> int:
     try:
         vendor = fill_vendor(root / "docs", npm)
     except AssetsMissingError as error:
-        print(f"The site is built without Run buttons and without the player of recordings: {error}", flush=True)
+        print(
+            f"The site is built without Run buttons and without the player of recordings: {error}", flush=True
+        )
         return 0
     size = sum(file.stat().st_size for file in vendor.rglob("*") if file.is_file())
     print(f"{vendor.relative_to(root)}: {size / 1e6:.1f} MB", flush=True)
@@ -230,4 +236,3 @@ def main() -> int:
 
 if __name__ == "__main__":
     sys.exit(main())
-

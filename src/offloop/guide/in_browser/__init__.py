@@ -14,4 +14,14 @@ from offloop.guide.in_browser.loop import DeadlockError, SimulatedLoop
 from offloop.guide.in_browser.machine import Process, machine
 from offloop.guide.in_browser.run_block import Ended, answer, install, run_block
 
-__all__ = ("DeadlockError", "Ended", "NotSimulatedError", "Process", "SimulatedLoop", "answer", "install", "machine", "run_block")
+__all__ = (
+    "DeadlockError",
+    "Ended",
+    "NotSimulatedError",
+    "Process",
+    "SimulatedLoop",
+    "answer",
+    "install",
+    "machine",
+    "run_block",
+)

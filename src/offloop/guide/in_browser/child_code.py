@@ -126,8 +126,11 @@ class _Awaits(ast.NodeTransformer):
     def visit_ListComp(self, node: ast.ListComp) -> ast.AST:
         return self._inside(node, None, "a comprehension")
 
-    visit_SetComp = visit_ListComp
-    visit_DictComp = visit_ListComp
+    def visit_SetComp(self, node: ast.SetComp) -> ast.AST:
+        return self._inside(node, None, "a comprehension")
+
+    def visit_DictComp(self, node: ast.DictComp) -> ast.AST:
+        return self._inside(node, None, "a comprehension")
 
     # --- what waits ------------------------------------------------------------------------------------------------
 
@@ -156,11 +159,13 @@ class _Awaits(ast.NodeTransformer):
             return node
         self._note(node, "reading sys.stdin")
         lines = ast.copy_location(_call("lines", node.iter), node.iter)
-        fields: dict[str, Any] = {field: getattr(node, field) for field in node._fields}
-        return ast.copy_location(ast.AsyncFor(**{**fields, "iter": lines}), node)
+        waits = ast.AsyncFor(node.target, lines, node.body, node.orelse)
+        return ast.copy_location(waits, node)
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | list[ast.AST]:
-        writes = isinstance(node.value, ast.Call) and self._dotted(node.value.func).endswith(("print", ".write"))
+        writes = isinstance(node.value, ast.Call) and self._dotted(node.value.func).endswith(
+            ("print", ".write")
+        )
         self.generic_visit(node)
         if not writes or self._place is None or (self._place and self._place not in self.waiting):
             return node

@@ -99,23 +99,29 @@ class SimulatedLoop(selector_events.BaseSelectorEventLoop):
             raise
         return transport
 
-    def _make_read_pipe_transport(self, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None) -> Any:
+    def _make_read_pipe_transport(
+        self, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None
+    ) -> Any:
         return _ReadPipe(self, pipe, protocol, waiter)
 
-    def _make_write_pipe_transport(self, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None) -> Any:
+    def _make_write_pipe_transport(
+        self, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None
+    ) -> Any:
         return _WritePipe(self, pipe, protocol, waiter)
 
 
 class _SubprocessTransport(base_subprocess.BaseSubprocessTransport):
     """asyncio's own, above a simulated process."""
 
-    _loop: SimulatedLoop
+    _loop: Any
     _proc: Any
 
     def _start(
         self, args: Any, shell: bool, stdin: Any, stdout: Any, stderr: Any, bufsize: int, **options: Any
     ) -> None:
-        self._proc = process = Process(args, shell=shell, stdin=stdin, stdout=stdout, stderr=stderr, **options)
+        self._proc = process = Process(
+            args, shell=shell, stdin=stdin, stdout=stdout, stderr=stderr, **options
+        )
         self._loop.add_reader(process.exit_pipe, self._has_exited)
 
     def _has_exited(self) -> None:
@@ -213,7 +219,7 @@ class _WritePipe(transports._FlowControlMixin, transports.WriteTransport):  # py
             return
         self._waiting += bytes(data)
         self._write_on()
-        self._maybe_pause_protocol()
+        self._maybe_pause_protocol()  # pyright: ignore
 
     def _write_on(self) -> None:
         if not self._pipe.has_reader:
@@ -226,7 +232,7 @@ class _WritePipe(transports._FlowControlMixin, transports.WriteTransport):  # py
             self._loop.add_writer(self._pipe, self._write_on)
             return
         self._loop.remove_writer(self._pipe)
-        self._maybe_resume_protocol()
+        self._maybe_resume_protocol()  # pyright: ignore
         if self._is_closing:
             self._end(None)
 
@@ -266,5 +272,3 @@ class _WritePipe(transports._FlowControlMixin, transports.WriteTransport):  # py
 def _set_result(waiter: Any) -> None:
     if not waiter.cancelled():
         waiter.set_result(None)
-
-

@@ -40,8 +40,11 @@ _MOST_IN_WORD_BYTES = 131_072
 _FIRST_PID = 4001
 _FIRST_DESCRIPTOR = 10_000
 _HELD_S = 0.1
+# A process that sleeps for no time is due again at once.
+_MOST_IN_TURN_S = 0.02
 
 _sleep = time.sleep
+_SIGKILL = 9  # Windows has no name for it
 _VARIABLES = dict(os.environ)
 
 
@@ -113,9 +116,13 @@ class _Output(io.RawIOBase):
         self._write(content)
         return len(content)
 
+    def cut(self) -> None:
+        """What a dead process held back gets nowhere: Python would write it when the buffer is collected."""
+        self._write = len
 
-def _text_output(write: Callable[[bytes], object], *, is_unbuffered: bool, errors: str) -> io.TextIOWrapper:
-    raw: Any = _Output(write)
+
+def _text_output(output: _Output, *, is_unbuffered: bool, errors: str) -> io.TextIOWrapper:
+    raw: Any = output
     # As Python does it for a pipe: 8 KiB are held back, unless -u was given.
     buffer = raw if is_unbuffered else io.BufferedWriter(raw, 8192)
     return io.TextIOWrapper(buffer, "utf-8", errors, newline="\n", write_through=is_unbuffered)
@@ -194,7 +201,8 @@ class Process:
             elif word == "-c" and words:
                 return compile_child(words[0], "<string>"), ["-c", *words[1:]], self._folder
             elif word == "-m" and words:
-                return _module_code(words[0]), [words[0], *words[1:]], self._folder
+                code = _module_code(words[0])
+                return code, [code.co_filename, *words[1:]], self._folder
             elif word.startswith("-"):
                 raise NotSimulatedError(f"the option {word} of Python")
             else:
@@ -223,6 +231,7 @@ class Process:
 
         write_out = writer(self.stdout, stdout, sys.stdout)
         write_err = write_out if stderr == subprocess.STDOUT else writer(self.stderr, stderr, sys.stderr)
+        self._outputs = _Output(write_out), _Output(write_err)
         self._has_input = stdin is not None
         return World(
             pid=self.pid,
@@ -230,15 +239,15 @@ class Process:
             search=self._search,
             argv=self._argv,
             environment=environment,
-            stdout=_text_output(write_out, is_unbuffered=self.is_unbuffered, errors="strict"),
-            stderr=_text_output(write_err, is_unbuffered=True, errors="backslashreplace"),
+            stdout=_text_output(self._outputs[0], is_unbuffered=self.is_unbuffered, errors="strict"),
+            stderr=_text_output(self._outputs[1], is_unbuffered=True, errors="backslashreplace"),
             set_handler=self._set_handler,
             process=self,
         )
 
     def _set_handler(self, number: int, handler: Any) -> Any:
         before = self._handlers.get(number, signal.SIG_DFL)
-        if number == signal.SIGKILL:
+        if number == _SIGKILL:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         self._handlers[int(number)] = handler
         return before
@@ -257,11 +266,11 @@ class Process:
             if pipe is not None and not pipe.is_writable and not self.drains:
                 await _Wait(is_ready=lambda pipe=pipe: pipe.is_writable)
 
-    async def read(self, size: int = -1) -> str:
+    async def read(self, size: int | None = -1) -> str:
         """In place of sys.stdin.read()."""
         return (await self.read_bytes(size)).decode()
 
-    async def read_bytes(self, size: int = -1) -> bytes:
+    async def read_bytes(self, size: int | None = -1) -> bytes:
         """In place of sys.stdin.buffer.read()."""
         pipe = self._input()
         size = sys.maxsize if size is None or size < 0 else size
@@ -283,11 +292,12 @@ class Process:
         pipe = self._input()
         line = b""
         while not line.endswith(b"\n"):
-            if not (byte := await self.read_bytes(1)):
+            if not pipe.is_readable:
+                await _Wait(is_ready=lambda: pipe.is_readable)
+            end = pipe.held.find(b"\n") + 1
+            if not (part := pipe.read(end or len(pipe.held))):
                 break
-            line += byte
-            if (end := pipe.held.find(b"\n")) >= 0:
-                line += pipe.read(end + 1)
+            line += part
         return line
 
     async def input(self, prompt: str = "") -> str:
@@ -340,6 +350,8 @@ class Process:
 
     def _end(self, returncode: int) -> None:
         self.returncode = returncode
+        for output in self._outputs:
+            output.cut()
         # Not closed: it would run what a process that is killed does not run.
         machine.bury(self, self._coroutine)
         self._coroutine = None
@@ -373,11 +385,11 @@ class Process:
         if self.returncode is not None:
             return
         handler = self._handlers.get(int(sig), signal.SIG_DFL)
-        if sig not in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
+        if sig not in (signal.SIGTERM, signal.SIGINT, _SIGKILL):
             raise NotSimulatedError(f"the signal {sig}")
         if handler == signal.SIG_IGN:
             return
-        if handler == signal.SIG_DFL or sig == signal.SIGKILL:
+        if handler == signal.SIG_DFL or sig == _SIGKILL:
             self._end(-int(sig))
             return
         try:
@@ -394,7 +406,7 @@ class Process:
 
     def kill(self) -> None:
         """End it at once."""
-        self.send_signal(signal.SIGKILL)
+        self.send_signal(_SIGKILL)
 
 
 class _Lines:
@@ -490,11 +502,14 @@ class Machine:
             self.notes.append(text)
 
     def turn(self, now: float) -> None:
-        """Let each process that is due run until it waits again, in the order of their times."""
+        """Let each process that is due run until it waits again, in the order of their times; for a while only."""
         if self._has_a_turn is not None:
             raise NotSimulatedError("a process that waits for others, or has an event loop,")
-        while True:
-            due = [(at, process.pid, process) for process in self._processes if (at := process.due()) is not None]
+        end = time.monotonic() + _MOST_IN_TURN_S
+        while time.monotonic() < end:
+            due = [
+                (at, process.pid, process) for process in self._processes if (at := process.due()) is not None
+            ]
             heapq.heapify(due)
             if not due or due[0][0] > now:
                 return
@@ -543,4 +558,3 @@ class Machine:
 
 machine = Machine()
 """The one that there is."""
-

@@ -22,7 +22,7 @@ class _Reader:
     def _text(self, data: bytes) -> Any:
         return data.decode() if self._decode else data
 
-    def read(self, size: int = -1) -> Any:
+    def read(self, size: int | None = -1) -> Any:
         """Everything until the end, or at least a byte and at most *size*."""
         pipe = self.pipe
         if size is None or size < 0:
@@ -138,5 +138,3 @@ class SimulatedPopen:
 
     def __class_getitem__(cls, item: Any) -> Any:
         return cls
-
-

@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import inspect
 import io
+import itertools
 import json
 import linecache
 import os
@@ -22,7 +23,7 @@ import time
 import traceback
 import types
 import warnings
-from asyncio import events, unix_events
+from asyncio import events
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -37,6 +38,8 @@ __all__ = ("Ended", "answer", "install", "run_block")
 
 _PREFIX = "offloop-page-"
 _PYTHON = "/usr/bin/python3"
+# By which asyncio makes a loop, or names its class.
+_LOOPS = ("new_event_loop", "EventLoop", "SelectorEventLoop", "_UnixSelectorEventLoop")
 
 
 @dataclass(frozen=True)
@@ -58,29 +61,29 @@ class Ended:
 
 def install() -> None:
     """Make the simulated loop the loop of this interpreter, and its processes those of `subprocess`."""
-    asyncio.new_event_loop = events.new_event_loop = SimulatedLoop
-    asyncio.SelectorEventLoop = unix_events.SelectorEventLoop = SimulatedLoop  # type: ignore[misc,assignment]
-    for name in ("EventLoop", "_UnixSelectorEventLoop"):
-        for module in (asyncio, unix_events):
-            if hasattr(module, name):
-                setattr(module, name, SimulatedLoop)
+    places: list[Any] = [asyncio, events, sys.modules.get("asyncio.unix_events")]
+    for place, name in itertools.product(places, _LOOPS):
+        if hasattr(place, name):
+            setattr(place, name, SimulatedLoop)
     subprocess.Popen = SimulatedPopen  # type: ignore[misc,assignment]
     if not hasattr(time, "thread_time"):
         time.thread_time = time.process_time  # there is one thread, and it has the processor for itself
     if sys.platform == "emscripten":  # else the name of whatever loaded it, or none
         sys.executable = _PYTHON
 
-
+        os.makedirs("/dev/fd", exist_ok=True)  # programs count what is in it
     if importlib.util.find_spec("resource") is None:
         sys.modules["resource"] = _without_limits()
-    os.makedirs("/dev/fd", exist_ok=True)  # programs count what is in it
 
 
 def _without_limits() -> types.ModuleType:
     """In place of `resource`, which a browser does not have: nothing is limited."""
     module = types.ModuleType("resource")
-    names = {"RLIM_INFINITY": -1, "RLIMIT_NOFILE": 7, "getrlimit": lambda _: (-1, -1)}
-    module.__dict__.update(names)
+
+    def getrlimit(resource: int) -> tuple[int, int]:
+        return (-1, -1)
+
+    module.__dict__.update(RLIM_INFINITY=-1, RLIMIT_NOFILE=7, getrlimit=getrlimit)
     return module
 
 

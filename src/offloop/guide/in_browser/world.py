@@ -24,7 +24,10 @@ __all__ = ("World",)
 
 _REFUSED = (
     # Descriptors 0 to 2 are those of the parent.
-    (os, "_exit|abort|dup2?|read|write|pipe2?|kill|killpg|system|popen|wait.*|fork.*|exec.*|spawn.*|posix_spawnp?"),
+    (
+        os,
+        "_exit|abort|dup2?|read|write|pipe2?|kill|killpg|system|popen|wait.*|fork.*|exec.*|spawn.*|posix_spawnp?",
+    ),
     (signal, "alarm|pause|setitimer|raise_signal|sigwait.*|pthread_kill"),
     (atexit, "register"),
 )
@@ -75,7 +78,10 @@ class World:
         self._outside: list[Any] = []
 
     def __enter__(self) -> None:
-        self._outside = [os.getcwd(), self._swap_modules({name: module for name, module in self._modules.items()})]
+        self._outside = [
+            os.getcwd(),
+            self._swap_modules(self._modules),
+        ]
         self._swap_attributes()
         if self._folder != self._outside[0]:
             os.chdir(self._folder)
@@ -168,5 +174,3 @@ def _refusal(what: str) -> Callable[..., Any]:
 
 def _is_page_folder(folder: str) -> bool:
     return os.path.basename(folder).startswith("offloop-page-")
-
-
