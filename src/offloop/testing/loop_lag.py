@@ -57,7 +57,7 @@ class _Clock:
 
 
 _clock = _Clock()
-now_s = _clock.now_s
+now_s: Callable[[], float] = _clock.now_s
 """Seconds of a clock that stands while this thread is ready and has no processor, on Linux."""
 
 

@@ -58,9 +58,9 @@ class Pipe:
     _numbers = itertools.count(_FIRST_DESCRIPTOR)
 
     def __init__(self) -> None:
-        self.held = bytearray()
-        self.has_reader = True
-        self.has_writer = True
+        self.held: bytearray = bytearray()
+        self.has_reader: bool = True
+        self.has_writer: bool = True
         self._number = next(self._numbers)
 
     def fileno(self) -> int:
@@ -163,17 +163,17 @@ class Process:
         _check_words(argv)
         self.args = argv
         self.returncode: int | None = None
-        self.is_unbuffered = False
+        self.is_unbuffered: bool = False
         self._folder = os.fsdecode(cwd) if cwd is not None else os.getcwd()
         if not os.path.isdir(self._folder):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._folder)
         self._code, self._argv, self._search = self._program(argv)
-        self.stdin = _pipe_or_none("stdin", stdin)
-        self.stdout = _pipe_or_none("stdout", stdout)
-        self.stderr = None if stderr == subprocess.STDOUT else _pipe_or_none("stderr", stderr)
-        self.exit_pipe = Pipe()
+        self.stdin: Pipe | None = _pipe_or_none("stdin", stdin)
+        self.stdout: Pipe | None = _pipe_or_none("stdout", stdout)
+        self.stderr: Pipe | None = None if stderr == subprocess.STDOUT else _pipe_or_none("stderr", stderr)
+        self.exit_pipe: Pipe = Pipe()
         """Becomes readable at the exit, as a pidfd does."""
-        self.pid = machine.take_pid()
+        self.pid: int = machine.take_pid()
         environment = dict(os.environ if env is None else env)
         _refuse_variables(environment)
         self.is_unbuffered |= bool(environment.get("PYTHONUNBUFFERED"))
@@ -478,7 +478,7 @@ class Machine:
         self._processes: list[Process] = []
         self._buried: list[object] = []
         self._has_a_turn: Process | None = None
-        self.started = 0
+        self.started: int = 0
         self.notes: list[str] = []
 
     def take_pid(self) -> int:
@@ -556,5 +556,5 @@ class Machine:
         self.notes.clear()
 
 
-machine = Machine()
+machine: Machine = Machine()
 """The one that there is."""

@@ -87,10 +87,10 @@ class SimulatedPopen:
         self._process = process = Process(args, stdin=stdin, stdout=stdout, stderr=stderr, **options)
         is_text = bool(text or encoding or errors or universal_newlines)
         self.args = args
-        self.pid = process.pid
-        self.stdin = _Writer(process.stdin, is_text) if process.stdin else None
-        self.stdout = _Reader(process.stdout, is_text) if process.stdout else None
-        self.stderr = _Reader(process.stderr, is_text) if process.stderr else None
+        self.pid: int = process.pid
+        self.stdin: _Writer | None = _Writer(process.stdin, is_text) if process.stdin else None
+        self.stdout: _Reader | None = _Reader(process.stdout, is_text) if process.stdout else None
+        self.stderr: _Reader | None = _Reader(process.stderr, is_text) if process.stderr else None
 
     @property
     def returncode(self) -> int | None:

@@ -49,7 +49,7 @@ class World:
         set_handler: Callable[[int, Any], Any],
         process: object,
     ) -> None:
-        self.exit_code = 0
+        self.exit_code: int = 0
         self._folder = folder
         self._stdout, self._stderr = stdout, stderr
         self._module = types.ModuleType("__main__")
