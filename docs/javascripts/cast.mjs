@@ -20,22 +20,21 @@ function load() {
 
 async function start(figure) {
   const screen = figure.querySelector(".cast-screen");
-  let asciinema;
+  let player;
   try {
-    asciinema = await load();
+    player = (await load()).create(new URL(`../casts/${figure.dataset.cast}.cast`, import.meta.url).href, screen, {
+      cols: Number(figure.dataset.cols),
+      rows: Number(figure.dataset.rows),
+      fit: "width",
+      poster: "npt:0:04",
+      preload: true,
+      terminalFontFamily: "var(--md-code-font-family)",
+    });
   } catch (error) {
     console.error(error);
     prepare(figure, false);
     return;
   }
-  const player = asciinema.create(new URL(`../casts/${figure.dataset.cast}.cast`, import.meta.url).href, screen, {
-    cols: Number(figure.dataset.cols),
-    rows: Number(figure.dataset.rows),
-    fit: "width",
-    poster: "npt:0:04",
-    preload: true,
-    terminalFontFamily: "var(--md-code-font-family)",
-  });
   screen.style.aspectRatio = "auto";
   for (const button of figure.querySelectorAll(".cast-chapters button")) {
     button.addEventListener("click", async () => {

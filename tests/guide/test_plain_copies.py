@@ -78,6 +78,18 @@ def test_a_recording_becomes_its_words(tmp_path: Path) -> None:
     assert made_of("<!-- cast: run -->\n", tmp_path).endswith("A run:\n\n```text\n$ run\nx\n```\n")
 
 
+def test_a_recording_with_blocks_in_it_stays_one_block(tmp_path: Path) -> None:
+    """Its fence is longer than those that it shows."""
+    head = '{"version": 3, "term": {"cols": 80, "rows": 24}, "title": "A run"}'
+    (tmp_path / "run.cast").write_text(head + '\n[0.1, "o", "x"]\n', "utf-8")
+    (tmp_path / "run.txt").write_text("$ cat page.md\n```python\nx = 1\n```\n# no heading\n", "utf-8")
+
+    copy = made_of("<!-- cast: run -->\n", tmp_path)
+
+    assert "````text\n$ cat page.md\n```python" in copy
+    assert copy.endswith("# no heading\n````\n")
+
+
 def test_what_is_made_from_docstrings_is_in_the_copy() -> None:
     """The signature, the text, and the members that the page asks for."""
     found = made_of("::: offloop.Stream\n    options:\n      members: [readline, read]\n")

@@ -33,7 +33,7 @@ def drawn(timeline: Timeline, **options: float) -> ElementTree.Element:
 def test_the_summary_says_what_the_picture_shows() -> None:
     """Counts, duration, and who held the loop for how long."""
     assert STALLING.summary() == (
-        "2 tasks, 2 processes (2 at once), 0.60 s. main held the loop for 312 ms, and nothing else ran."
+        "2 tasks, 2 processes (2 at once), 0.60 s. main held the loop for 312 ms, and no other task ran."
     )
     assert QUIET.summary() == "1 task, 0.30 s. Nothing held the loop: the longest step took 4 ms."
 
@@ -54,7 +54,9 @@ def test_a_timeline_survives_json() -> None:
     assert again.svg("t") == STALLING.svg("t")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"tasks": [1]}', "\x00"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"tasks": [1]}', '{"tasks": [], "processes": [], "duration_s": "x"}', "\x00"]
+)
 def test_what_is_no_timeline_is_refused(text: str) -> None:
     """With a ValueError, whatever it is."""
     with pytest.raises(ValueError, match=r".+"):
@@ -85,7 +87,7 @@ def test_each_task_and_each_process_has_a_lane() -> None:
         "main: held the loop for 312 ms",
         "tick",
         "process 1: python -c, exit code 0",
-        "process 2: sleep 9, still running",
+        "process 2: sleep 9, its end was not seen",
     ]
     (marks,) = [
         path.get("d", "") for path in drawn(STALLING).iter(f"{SVG}path") if path.get("class") == "mark"
@@ -110,6 +112,46 @@ def test_a_long_run_stays_small() -> None:
 
     assert len(busy.svg("t").encode()) < 8000
     assert "and 26 more" in busy.svg("t")
+
+
+def test_many_stalls_stay_many() -> None:
+    """Between two of them the loop was free, and the picture says so, also with much else to draw."""
+    stalls = tuple((n / 2, n / 2 + 0.15) for n in range(100))
+    steps = tuple((n / 200, n / 200 + 0.001) for n in range(10_000))
+    timeline = Timeline(50.0, (Task("main", stalls, stalls), *(Task(f"t{n}", steps) for n in range(12))), ())
+
+    drawn_ = timeline.svg("t")
+    (line,) = (
+        path.get("d", "")
+        for path in ElementTree.fromstring(drawn_).iter(f"{SVG}path")
+        if path.get("class") == "stall"
+    )
+    assert line.count("M") == 100
+    assert len(drawn_.encode()) < 8000
+
+
+@pytest.mark.parametrize("duration_s", [0.0, 0.003, 7200.0, 36_000.0])
+def test_an_axis_has_room_for_its_words(duration_s: float) -> None:
+    """However short or long the run."""
+    ticks = [t.text for t in drawn(Timeline(duration_s, (), ())).iter(f"{SVG}text")]
+
+    assert 2 <= len(ticks) <= 7
+
+
+def test_names_from_programs_are_made_harmless() -> None:
+    """Control characters, undecodable bytes, and very long ones."""
+    names = ("\x1b[31mred\x00", "\udcff", "語" * 5000)
+    timeline = Timeline(1.0, tuple(Task(name, ((0.0, 0.2),), ((0.0, 0.2),)) for name in names), ())
+
+    svg = timeline.svg("t")
+    assert ElementTree.fromstring(svg) is not None
+    assert len(svg.encode()) < 8000
+    assert Timeline.from_json(timeline.to_json()) == timeline
+
+
+def test_without_a_loop_nothing_is_said_of_one() -> None:
+    """No step is invented."""
+    assert Timeline(0.1, (), ()).summary() == "0 tasks, 0.10 s. No step of a loop was seen."
 
 
 def test_of_too_many_tasks_the_one_that_held_the_loop_is_shown() -> None:

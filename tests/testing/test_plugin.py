@@ -710,3 +710,21 @@ def test_timelines_in_a_file_are_refused_at_once(project: Project) -> None:
 
     assert run.code == 4
     assert "--timelines seen: this is a file, and must be a folder" in run.text
+
+
+def test_a_timeline_of_an_earlier_run_does_not_stay(project: Project) -> None:
+    """A block that fails has no picture, whatever it did before."""
+    project.write(
+        "docs/page.md",
+        "# A\n\n```python { data-timeline }\nimport os\n\nassert not os.environ.get('BREAK')\n```\n",
+    )
+    project.write("conftest.py", "")
+
+    first = project.run("docs", "--timelines", "seen")
+    before = list((project.root / "seen").iterdir())
+    project.write("conftest.py", "import os\nos.environ['BREAK'] = '1'\n")
+    second = project.run("docs", "--timelines", "seen", alone=True)
+
+    assert (first.code, second.code) == (0, 1), second.text
+    assert len(before) == 1
+    assert list((project.root / "seen").iterdir()) == []

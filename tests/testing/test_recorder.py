@@ -199,3 +199,88 @@ def test_the_main_task_is_called_main() -> None:
         asyncio.run(whatever())
 
     assert names(recorded.timeline()) == ["main"]
+
+
+def test_recordings_may_overlap() -> None:
+    """In whatever order they end, nothing of them stays, and each has seen its own part."""
+    before = events.Handle.__dict__["_run"]
+    one, other = recording(), recording()
+    first = one.__enter__()
+    second = other.__enter__()
+    asyncio.run(by_subprocess())
+    one.__exit__(None, None, None)
+    asyncio.run(by_subprocess())
+    other.__exit__(None, None, None)
+
+    assert events.Handle.__dict__["_run"] is before
+    assert len(first.timeline().processes) == 1
+    assert len(second.timeline().processes) == 2
+
+
+def test_a_loop_is_called_as_it_is_written() -> None:
+    """With names for its arguments, too, and with a command that can be read only once."""
+
+    class Protocol(asyncio.SubprocessProtocol):
+        def __init__(self) -> None:
+            self.ended = asyncio.Event()
+
+        def process_exited(self) -> None:
+            self.ended.set()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.subprocess_shell(protocol_factory=Protocol, cmd="exit 0")
+        await protocol.ended.wait()
+        transport.close()
+        once: Any = iter(QUICK)
+        await asyncio.to_thread(lambda: subprocess.Popen(once, stdout=subprocess.DEVNULL).wait())
+
+    with recording() as recorded:
+        asyncio.run(main())
+
+    shell, other = recorded.timeline().processes
+    assert (shell.argv, shell.returncode) == (("exit 0",), 0)
+    assert other.argv == tuple(QUICK)
+
+
+def test_a_method_that_is_called_again_has_one_lane() -> None:
+    """And an object that can be called has no address in its name."""
+
+    class Slow:
+        def tick(self) -> None:
+            time.sleep(0.11)
+
+        def __call__(self) -> None:
+            time.sleep(0.11)
+
+    async def main() -> None:
+        slow = Slow()
+        for call in (slow.tick, slow.tick, slow, slow):
+            asyncio.get_running_loop().call_soon(call)
+        await asyncio.sleep(0.01)
+
+    with recording() as recorded:
+        asyncio.run(main())
+
+    called = {name.rpartition("main")[0] or name for name, _ in recorded.timeline().stalls}
+    assert len(recorded.timeline().stalls) == 4
+    assert len(called) == 2
+    assert all("0x" not in name for name in called)
+
+
+def test_names_are_told_apart() -> None:
+    """A name that looks like one of asyncio's or anyio's is kept, and no two lanes have the same."""
+
+    async def w() -> None:
+        await asyncio.sleep(0)
+
+    async def main() -> None:
+        names = ("Task-list", "x.w", "w 2", None, None)
+        await asyncio.gather(*(asyncio.create_task(w(), name=name) for name in names))
+
+    with recording() as recorded:
+        asyncio.run(main())
+
+    found = names(recorded.timeline())
+    assert {"Task-list", "x.w", "w 2", "w", "w 3"} <= set(found)
+    assert len(found) == len(set(found))

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import griffe
 
-from offloop.guide.casts import read_cast
+from offloop.guide.casts import Cast, read_cast
 from offloop.guide.evidence import Evidence
 from offloop.guide.fences import scan
 from offloop.guide.pages import docs_folder
@@ -124,8 +124,15 @@ def _for_programs(line: str, page: Source, evidence: Evidence, casts: Path) -> s
     recording = _RECORDING.fullmatch(line)
     if recording:
         cast = read_cast(casts, recording["name"])
-        return f"{cast.title}:\n\n```text\n{cast.transcript.strip()}\n```" if cast else ""
+        return _transcript(cast) if cast else ""
     return _LINK.sub(lambda match: _link(match, page), evidence.filled_in(line))
+
+
+def _transcript(cast: Cast) -> str:
+    """In a fence that is longer than any in it."""
+    ticks = max((len(found) for found in re.findall(r"`+", cast.transcript)), default=0)
+    fence = "`" * max(3, ticks + 1)
+    return f"{cast.title}:\n\n{fence}text\n{cast.transcript.strip()}\n{fence}"
 
 
 def _link(match: re.Match[str], page: Source) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -90,8 +91,13 @@ class Timeline:
         if self.stalls:
             name, longest_s = max(self.stalls, key=lambda stall: stall[1])
             often = "" if len(self.stalls) == 1 else f"{len(self.stalls)} times, the longest "
-            return f"{name} held the loop {often}for {longest_s * 1000:.0f} ms, and nothing else ran."
-        longest_s = max((end - begin for task in self.tasks for begin, end in task.steps), default=0.0)
+            return (
+                f"{_shown(name)} held the loop {often}for {longest_s * 1000:.0f} ms, and no other task ran."
+            )
+        steps = [end - begin for task in self.tasks for begin, end in task.steps]
+        if not steps:
+            return "No step of a loop was seen."
+        longest_s = max(steps)
         return f"Nothing held the loop: the longest step took {max(longest_s * 1000, 1):.0f} ms."
 
     def svg(self, title: str, *, axis_s: float | None = None, name: str = "timeline") -> str:
@@ -106,13 +112,13 @@ class Timeline:
         gap_s = axis_s / _WIDTH / 2
         while True:
             drawn = _Drawing(self, axis_s, gap_s).svg(title, name)
-            if len(drawn) < _MOST_BYTES or gap_s > axis_s:
+            if len(drawn.encode()) < _MOST_BYTES or gap_s > axis_s:
                 return drawn
             gap_s *= 2
 
     def to_json(self) -> str:
         """As one line of text."""
-        return json.dumps(_rounded(asdict(self)), ensure_ascii=False)
+        return json.dumps(_rounded(asdict(self)))
 
     @classmethod
     def from_json(cls, text: str) -> Timeline:
@@ -131,7 +137,7 @@ class Timeline:
                 Process(tuple(found.pop("argv")), output=tuple(found.pop("output")), **found)
                 for found in data.pop("processes")
             )
-            return cls(tasks=tasks, processes=processes, **data)
+            return cls(float(data.pop("duration_s")), tasks, processes, **data)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a timeline: {error!r}") from error
 
@@ -223,9 +229,9 @@ _WIDTH, _PAD = 640.0, 4.0
 _LABEL, _BAR, _GAP = 19, 12, 7
 _ROW = _LABEL + _BAR + _GAP
 _MOST_LANES = 14
-_TICKS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0)
 _MOST_TICKS = 6
 _MOST_BYTES = 8000
+_MOST_CHARACTERS = 80
 
 
 class _Drawing:
@@ -241,18 +247,16 @@ class _Drawing:
         lanes = list(self.lanes())
         bottom = self.top + len(lanes) * _ROW
         height = bottom + 22
-        bands = [
-            _rect("band", self.x(begin), self.top, self.x(end), bottom - self.top)
-            for task in self.timeline.tasks
-            for begin, end in task.stalls
-        ]
+        stalls = [stall for task in self.timeline.tasks for stall in task.stalls]
+        tall = bottom - self.top
+        band = f'<path class="band" stroke-width="{tall:g}" d="{self.line(stalls, self.top + tall / 2)}"/>'
         return "".join(
             (
                 f'<svg class="timeline" viewBox="0 0 {_WIDTH:g} {height:g}" role="img" ',
                 f'aria-labelledby="{name}-title" aria-describedby="{name}-text" xmlns="http://www.w3.org/2000/svg">',
-                f'<title id="{name}-title">{escape(title)}</title>',
+                f'<title id="{name}-title">{escape(_shown(title))}</title>',
                 f'<desc id="{name}-text">{escape(self.timeline.summary())}</desc>',
-                *bands,
+                band if stalls else "",
                 *self.axis(bottom),
                 *lanes,
                 "</svg>",
@@ -263,7 +267,9 @@ class _Drawing:
         return _PAD + (_WIDTH - 2 * _PAD) * min(seconds, self.axis_s) / self.axis_s
 
     def axis(self, bottom: float) -> Iterator[str]:
-        step = next((s for s in _TICKS_S if self.axis_s / s <= _MOST_TICKS), _TICKS_S[-1])
+        # 1, 2 or 5 of whatever power of ten leaves room for the words.
+        power = 10 ** math.floor(math.log10(self.axis_s / _MOST_TICKS))
+        step = next(step for n in (1, 2, 5, 10) if self.axis_s / (step := n * power) <= _MOST_TICKS)
         for number in range(int(self.axis_s / step + 1e-9) + 1):
             at, shown = self.x(number * step), f"{number * step:g} s"
             # At the ends the text would leave the picture.
@@ -273,9 +279,10 @@ class _Drawing:
 
     def lanes(self) -> Iterator[str]:
         """One string each: tasks, then processes; of too many those that held the loop, and then the first."""
-        tasks = sorted(self.timeline.tasks, key=lambda task: not task.stalls)
+        tasks = list(enumerate(self.timeline.tasks))
+        tasks.sort(key=lambda numbered: not numbered[1].stalls)
         room = max(_MOST_LANES - len(self.timeline.processes), _MOST_LANES // 2)
-        shown = [task for task in self.timeline.tasks if task in tasks[:room]]
+        shown = [task for _, task in sorted(tasks[:room], key=lambda numbered: numbered[0])]
         processes = self.timeline.processes[: _MOST_LANES - len(shown)]
         tops = (self.top + row * _ROW for row in itertools.count())
         for task in shown:
@@ -293,13 +300,14 @@ class _Drawing:
         if task.steps:
             middle = y + _LABEL + _BAR / 2 - 1.5
             yield _rect("wait", self.x(task.steps[0][0]), middle, self.x(task.steps[-1][1]), 3)
-        for kind, spans in (("run", task.steps), ("stall", task.stalls)):
-            if spans:
-                yield f'<path class="{kind}" d="{self.line(spans, y + _LABEL + _BAR / 2)}"/>'
+        if task.steps:
+            yield f'<path class="run" d="{self.line(task.steps, y + _LABEL + _BAR / 2, self.gap_s)}"/>'
+        if task.stalls:
+            yield f'<path class="stall" d="{self.line(task.stalls, y + _LABEL + _BAR / 2)}"/>'
 
     def process(self, process: Process, number: int, y: float) -> Iterator[str]:
         simulated = "simulated " if self.timeline.are_simulated else ""
-        end = "still running" if process.returncode is None else f"exit code {process.returncode}"
+        end = "its end was not seen" if process.returncode is None else f"exit code {process.returncode}"
         yield _text("label", _PAD, y + 14, f"{simulated}process {number}: {_program(process.argv)}, {end}")
         yield _rect("process", self.x(process.begin), y + _LABEL, self.x(process.end), _BAR)
         if process.output:
@@ -307,10 +315,13 @@ class _Drawing:
             path = "".join(f"M{self.x(at):.1f} {y + _LABEL + 2:g}v{_BAR - 4}" for at, _ in marks)
             yield f'<path class="mark" d="{path}"/>'
 
-    def line(self, spans: Sequence[Span], y: float) -> str:
-        """A thick line with gaps: a third of the bytes of as many boxes."""
+    def line(self, spans: Sequence[Span], y: float, gap_s: float | None = None) -> str:
+        """A thick line with gaps: a third of the bytes of as many boxes.
+
+        Stalls are joined much later than steps are: between two of them the loop was free.
+        """
         path = ""
-        for begin, end in _merged(spans, self.gap_s):
+        for begin, end in _merged(spans, self.gap_s / 16 if gap_s is None else gap_s):
             left = self.x(begin)
             path += f"M{left:.1f} {y:g}h{max(self.x(end) - left, 1.2):.1f}"
         return path
@@ -332,7 +343,14 @@ def _rect(kind: str, left: float, top: float, right: float, height: float) -> st
 
 
 def _text(kind: str, x: float, y: float, text: str) -> str:
-    return f'<text class="{kind}" x="{x:g}" y="{y:g}">{escape(text)}</text>'
+    return f'<text class="{kind}" x="{x:g}" y="{y:g}">{escape(_shown(text))}</text>'
+
+
+def _shown(text: str) -> str:
+    """What XML can hold, and not too long: names come from programs."""
+    text = re.sub(r"[\x00-\x1f\x7f-\x9f\ufffe\uffff]", "\N{REPLACEMENT CHARACTER}", text)
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1] + "…"
 
 
 def _program(argv: Sequence[str]) -> str:

@@ -16,18 +16,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import itertools
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
 from asyncio import base_events, events
-from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType
-from typing import Any
+from typing import Any, cast
 
 import anyio
 
@@ -70,7 +71,7 @@ class Recorded:
         # The one that runs now: its callback, and two clocks at its beginning.
         self._step: tuple[Callable[..., object], float, float] | None = None
         # The tasks are held, or another one could get the same id.
-        self._tasks: dict[int, tuple[Any, list[Span], list[Span]]] = {}
+        self._tasks: dict[object, tuple[Any, list[Span], list[Span]]] = {}
         self._lives: dict[int, _Life] = {}
 
     # --- while it runs ---------------------------------------------------------------------------------------------
@@ -108,7 +109,7 @@ class Recorded:
             if not held:
                 return
             owner = callback
-        _, steps, stalls = self._tasks.setdefault(id(owner), (owner, [], []))
+        _, steps, stalls = self._tasks.setdefault(_key(owner), (owner, [], []))
         steps.append(span)
         if held:
             stalls.append(span)
@@ -169,25 +170,35 @@ class Recorded:
         )
 
     def _task_lanes(self) -> Iterator[Task]:
-        names: Counter[str] = Counter()
+        names: list[str] = []
         for owner, steps, stalls in self._tasks.values():
             if owner is not self.main and not stalls and _is_plumbing(owner) and not _has_own_name(owner):
                 continue
             name = "main" if owner is self.main else _name_of(owner)
-            names[name] += 1
-            number = f" {names[name]}" if names[name] > 1 else ""
-            yield Task(name + number, tuple(steps), tuple(stalls))
+            numbered = itertools.chain([name], (f"{name} {number}" for number in itertools.count(2)))
+            names.append(next(one for one in numbered if one not in names))
+            yield Task(names[-1], tuple(steps), tuple(stalls))
+
+
+def _key(owner: Any) -> object:
+    """What a lane belongs to: a task, or a function with its object, which is another method at each look."""
+    if isinstance(owner, asyncio.Task):
+        return id(cast("object", owner))
+    function = getattr(owner, "func", owner)  # of a functools.partial
+    return id(getattr(function, "__func__", function)), id(getattr(function, "__self__", None))
 
 
 def _name_of(owner: Any) -> str:
-    if not isinstance(owner, asyncio.Task):
-        function: Any = getattr(owner, "func", owner)  # of a functools.partial
-        return f"callback {getattr(function, '__qualname__', function)}".replace("<locals>.", "")
-    return owner.get_name() if _has_own_name(owner) else _name_of_coroutine(owner)
+    if isinstance(owner, asyncio.Task):
+        own = _name_of_coroutine(owner)
+        return owner.get_name() if _has_own_name(owner) else own.rpartition("<locals>.")[2]
+    function: Any = getattr(owner, "func", owner)
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"callback {name}".replace("<locals>.", "")
 
 
 def _name_of_coroutine(task: Any) -> str:
-    return str(getattr(task.get_coro(), "__qualname__", "task")).rpartition("<locals>.")[2]
+    return str(getattr(task.get_coro(), "__qualname__", "task"))
 
 
 def _has_own_name(owner: Any) -> bool:
@@ -195,7 +206,8 @@ def _has_own_name(owner: Any) -> bool:
     if not isinstance(owner, asyncio.Task):
         return False
     name = owner.get_name()
-    return not name.startswith("Task-") and not name.endswith(f".{_name_of_coroutine(owner)}")
+    module = name.removesuffix(f".{_name_of_coroutine(owner)}")
+    return re.fullmatch(r"Task-\d+", name) is None and (module == name or module not in sys.modules)
 
 
 def _is_plumbing(owner: Any) -> bool:
@@ -206,75 +218,82 @@ def _is_plumbing(owner: Any) -> bool:
 
 # ---- where it listens -----------------------------------------------------------------------------------
 
+_recorders: list[Recorded] = []
+_hooks = contextlib.ExitStack()
+_lock = threading.RLock()
+
 
 @contextlib.contextmanager
 def recording() -> Generator[Recorded]:
-    """Record what happens in this thread while the block runs."""
+    """Record what happens in this thread while the block runs. Several may run at the same time."""
     recorded = Recorded()
-    with contextlib.ExitStack() as hooks:
+    with contextlib.ExitStack() as own:
         # For the clock: it is closed when the last one that measures ends.
-        hooks.enter_context(loop_lag())
-        for hook in (_steps, _processes_of_loops, _processes_of_subprocess, _output_of_the_wrapper):
-            hooks.enter_context(hook(recorded))
-        hooks.callback(process_events.subscribe(recorded.on_event))
+        own.enter_context(loop_lag())
+        own.callback(process_events.subscribe(recorded.on_event))
+        with _lock:
+            if not _recorders:
+                _listen()
+            _recorders.append(recorded)
         try:
             yield recorded
         finally:
             recorded.stop()
+            with _lock:
+                _recorders.remove(recorded)
+                if not _recorders:
+                    _hooks.close()
 
 
-@contextlib.contextmanager
-def _replaced(owner: type[Any], name: str, wrap: Callable[[Any], Any]) -> Generator[None]:
+def _listen() -> None:
+    """Until the last recording ends. A test fails if one of these names goes; the private ones are there since 3.4."""
+    # Every step of a loop.
+    _replace(events.Handle, "_run", _note_step)
+    # Every process of a loop, for asyncio and for anyio alike.
+    _replace(base_events.BaseEventLoop, "subprocess_exec", _note_start_on_loop)
+    _replace(base_events.BaseEventLoop, "subprocess_shell", _note_start_on_loop)
+    # What is started without a loop: subprocess.run() and its like.
+    _replace(subprocess.Popen, "__init__", _note_start)
+    _replace(subprocess.Popen, "wait", _note_end)
+    _replace(subprocess.Popen, "poll", _note_end)
+    # What the wrapper reads, in each of its modes, and in whatever thread. It tells the rest by its events.
+    _replace(Child, "output", _note_output)
+
+
+def _replace(owner: type[Any], name: str, wrap: Callable[[Any], Any]) -> None:
     original = owner.__dict__[name]
     setattr(owner, name, functools.wraps(original)(wrap(original)))
-    try:
-        yield
-    finally:
-        setattr(owner, name, original)
+    _hooks.callback(setattr, owner, name, original)
 
 
-def _steps(recorded: Recorded) -> contextlib.AbstractContextManager[None]:
-    """Every step of a loop goes through `Handle._run`, which is private and there since 3.4; a test fails if it goes."""
-
-    def wrap(original: Callable[[Any], None]) -> Callable[[Any], None]:
-        def _run(self: Any) -> None:
+def _note_step(original: Callable[[Any], None]) -> Callable[[Any], None]:
+    def _run(self: Any) -> None:
+        run = functools.partial(original, self)
+        for recorded in tuple(_recorders):
             if recorded.sees_steps():
-                recorded.step(self._callback, functools.partial(original, self))
-            else:
-                original(self)
+                run = functools.partial(recorded.step, self._callback, run)
+        run()
 
-        return _run
-
-    return _replaced(events.Handle, "_run", wrap)
+    return _run
 
 
-@contextlib.contextmanager
-def _processes_of_loops(recorded: Recorded) -> Generator[None]:
-    """A loop makes its processes in `subprocess_exec` and `subprocess_shell`, for asyncio and for anyio alike."""
+def _note_start_on_loop(original: Callable[..., Any]) -> Callable[..., Any]:
+    async def start(self: Any, /, protocol_factory: Callable[[], Any], *args: Any, **options: Any) -> Any:
+        named = [options[name] for name in ("program", "cmd") if name in options]
+        watched = _Watched((*named, *args))
+        transport, protocol = await original(
+            self, lambda: watched.watch(protocol_factory()), *args, **options
+        )
+        watched.has_started(transport)
+        return transport, protocol
 
-    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
-        async def start(self: Any, make_protocol: Callable[[], Any], *argv: Any, **options: Any) -> Any:
-            watched = _Watched(recorded, argv)
-            transport, protocol = await original(
-                self, lambda: watched.watch(make_protocol()), *argv, **options
-            )
-            watched.has_started(transport)
-            return transport, protocol
-
-        return start
-
-    with (
-        _replaced(base_events.BaseEventLoop, "subprocess_exec", wrap),
-        _replaced(base_events.BaseEventLoop, "subprocess_shell", wrap),
-    ):
-        yield
+    return start
 
 
 class _Watched:
     """One protocol of a subprocess, and what it hears."""
 
-    def __init__(self, recorded: Recorded, argv: tuple[Any, ...]) -> None:
-        self._recorded = recorded
+    def __init__(self, argv: tuple[Any, ...]) -> None:
         self._argv = tuple(os.fsdecode(word) for word in argv)
         self._transport: Any = None
 
@@ -286,58 +305,46 @@ class _Watched:
             made(transport)
 
         def pipe_data_received(fd: int, data: bytes) -> None:
-            self._recorded.wrote(self._transport.get_pid(), self._argv)
+            for recorded in tuple(_recorders):
+                recorded.wrote(self._transport.get_pid(), self._argv)
             received(fd, data)
 
         def process_exited() -> None:
-            code = self._transport.get_returncode()
-            if code is not None:
-                self._recorded.exited(self._transport.get_pid(), code)
+            self._note_end(self._transport)
             ended()
 
-        with contextlib.suppress(AttributeError):  # one with __slots__ is left alone
+        with contextlib.suppress(AttributeError):  # one with __slots__: its end is not seen
             protocol.connection_made = connection_made
             protocol.pipe_data_received = pipe_data_received
             protocol.process_exited = process_exited
         return protocol
 
     def has_started(self, transport: Any) -> None:
-        self._recorded.started(transport.get_pid(), self._argv)
-        code = transport.get_returncode()
-        if code is not None:
-            self._recorded.exited(transport.get_pid(), code)
+        for recorded in tuple(_recorders):
+            recorded.started(transport.get_pid(), self._argv)
+        self._note_end(transport)
+
+    def _note_end(self, transport: Any) -> None:
+        _tell_exit(transport.get_pid(), transport.get_returncode())
 
 
-@contextlib.contextmanager
-def _processes_of_subprocess(recorded: Recorded) -> Generator[None]:
-    """What is started without a loop: `subprocess.run()` and its like."""
+def _tell_exit(pid: int, returncode: int | None) -> None:
+    if returncode is not None:
+        for recorded in tuple(_recorders):
+            recorded.exited(pid, returncode)
 
-    def after_init(original: Callable[..., None]) -> Callable[..., None]:
-        def __init__(self: Any, args: Any, *others: Any, **options: Any) -> None:
-            original(self, args, *others, **options)
-            # What the wrapper starts is told by its events, and what it needs for itself is not of interest.
-            if not _is_ours(sys._getframe(1)):  # pyright: ignore[reportPrivateUsage]
-                words: list[Any] = [args] if isinstance(args, str | bytes | os.PathLike) else list(args)
+
+def _note_start(original: Callable[..., None]) -> Callable[..., None]:
+    def __init__(self: Any, args: Any, *others: Any, **options: Any) -> None:
+        is_one = isinstance(args, str | bytes | os.PathLike)
+        words: list[Any] = [args] if is_one else list(args)  # an iterator can be read once
+        original(self, args if is_one else words, *others, **options)
+        # What the wrapper starts is told by its events, and what it needs for itself is not of interest.
+        if not _is_ours(sys._getframe(1)):  # pyright: ignore[reportPrivateUsage]
+            for recorded in tuple(_recorders):
                 recorded.started(self.pid, tuple(os.fsdecode(word) for word in words))
 
-        return __init__
-
-    def after_end(original: Callable[..., Any]) -> Callable[..., Any]:
-        def look(self: Any, *arguments: Any, **options: Any) -> Any:
-            try:
-                return original(self, *arguments, **options)
-            finally:
-                if self.returncode is not None:
-                    recorded.exited(self.pid, self.returncode)
-
-        return look
-
-    with (
-        _replaced(subprocess.Popen, "__init__", after_init),
-        _replaced(subprocess.Popen, "wait", after_end),
-        _replaced(subprocess.Popen, "poll", after_end),
-    ):
-        yield
+    return __init__
 
 
 def _is_ours(frame: Any) -> bool:
@@ -346,14 +353,20 @@ def _is_ours(frame: Any) -> bool:
     return frame is not None and str(frame.f_globals.get("__name__")).startswith("offloop.")
 
 
-def _output_of_the_wrapper(recorded: Recorded) -> contextlib.AbstractContextManager[None]:
-    """In each of its modes, and in whatever thread it reads."""
+def _note_end(original: Callable[..., Any]) -> Callable[..., Any]:
+    def look(self: Any, *arguments: Any, **options: Any) -> Any:
+        try:
+            return original(self, *arguments, **options)
+        finally:
+            _tell_exit(self.pid, self.returncode)
 
-    def wrap(original: Callable[..., bool]) -> Callable[..., bool]:
-        def output(self: Child, stream: Any, data: bytes) -> bool:
+    return look
+
+
+def _note_output(original: Callable[..., bool]) -> Callable[..., bool]:
+    def output(self: Child, stream: Any, data: bytes) -> bool:
+        for recorded in tuple(_recorders):
             recorded.wrote(self.pid, self.command.argv)
-            return original(self, stream, data)
+        return original(self, stream, data)
 
-        return output
-
-    return _replaced(Child, "output", wrap)
+    return output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -131,6 +132,7 @@ class PythonBlock(_Base):
             _fail(page, fence, run_hanging(page, fence), "")
             return
         shown = page.output_of(fence)
+        _unpublish(page, fence)
         seen, state.ran = run_python(page, fence, args, asyncio_runner, state.config)
         limit_s = float(state.config.getoption("hold_limit") or 0) if state.config else DEFAULT_HOLD_S
         found = complaints(fence, seen, shown, hold_limit_s=limit_s)
@@ -146,16 +148,30 @@ class PythonBlock(_Base):
         _publish(page, fence, seen)
 
 
+def _timeline_file(page: Page, fence: Fence) -> Path | None:
+    folder: Path | None = state.config.option.timelines if state.config and fence.shape is not None else None
+    return folder / recording_name(page.fences, fence) if folder is not None else None
+
+
+def _unpublish(page: Page, fence: Fence) -> None:
+    """What an earlier run did is no picture of this one."""
+    if (file := _timeline_file(page, fence)) is not None:
+        file.unlink(missing_ok=True)
+
+
 def _publish(page: Page, fence: Fence, seen: Observed) -> None:
     """Write the timeline of a block that kept its contract, for the site to draw."""
-    folder: Path | None = state.config.option.timelines if state.config else None
-    if folder is None or seen.timeline is None:
+    file = _timeline_file(page, fence)
+    if file is None or seen.timeline is None:
         return
     if faults := picture_faults(fence, seen):
         state.unpublished = f"{', '.join(faults)}, and the page does not say so"
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.joinpath(recording_name(page.fences, fence)).write_text(seen.timeline.to_json() + "\n", "utf-8")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # Written beside it and then renamed: an interrupted run leaves no half of it for the site.
+    unfinished = file.with_suffix(f".{os.getpid()}")
+    unfinished.write_text(seen.timeline.to_json() + "\n", "utf-8")
+    unfinished.replace(file)
 
 
 @_runners.register_runner()
