@@ -2,12 +2,14 @@
 // Without this script, and where the site was built without Python for the browser, a block is an ordinary block.
 
 const SPARE_AFTER_MS = 300;
+const HELP = "Ctrl+Enter runs it. Escape, then Tab leaves the editor.";
 
 // ---- Python: one worker that works, and one that is ready for the time after Stop -----------------------------------
 
 const python = {
   worker: null,
   spare: null,
+  ready: new WeakSet(),
   version: "",
   listener: null,
   place: null,
@@ -15,13 +17,33 @@ const python = {
   make() {
     const worker = new Worker(new URL("worker.mjs", import.meta.url), { type: "module" });
     worker.addEventListener("message", ({ data }) => {
-      if (data.kind === "ready") this.version = data.version;
+      if (data.kind === "broken") {
+        this.broke(worker, data.text);
+        return;
+      }
+      if (data.kind === "ready") {
+        this.version = data.version;
+        this.ready.add(worker);
+      }
       if (worker === this.worker) this.listener?.(data);
     });
     worker.addEventListener("error", (event) => {
-      if (worker === this.worker) this.listener?.({ kind: "failed", text: event.message || "the worker did not start" });
+      this.broke(worker, `Python could not be loaded from this site: ${event.message || "the worker did not start"}`);
     });
     return worker;
+  },
+
+  // A broken one is never used again, and the next Run tries anew.
+  broke(worker, text) {
+    worker.terminate();
+    if (worker === this.spare) this.spare = null;
+    if (worker !== this.worker) return;
+    if (this.listener) this.listener({ kind: "failed", text });
+    else this.worker = null;
+  },
+
+  get isReady() {
+    return this.ready.has(this.worker);
   },
 
   get isBusy() {
@@ -37,7 +59,7 @@ const python = {
 
   ended() {
     this.listener = null;
-    if (!this.spare) setTimeout(() => (this.spare ??= this.make()), SPARE_AFTER_MS);
+    if (!this.spare && this.version) setTimeout(() => (this.spare ??= this.make()), SPARE_AFTER_MS);
   },
 
   stop() {
@@ -73,12 +95,26 @@ class Block {
     this.edit = button("Edit", name, () => this.open());
     this.reset = button("Reset", name, () => this.editor.set(this.original));
     this.reset.hidden = true;
-    this.help = element("span", { class: "run-help" }, "Ctrl+Enter runs it. Escape, then Tab leaves the editor.");
+    this.tries = 0;
+    this.help = element("span", { class: "run-help" }, HELP);
     this.help.hidden = true;
   }
 
   async open() {
-    const { makeEditor } = await import(new URL("../vendor/editor.mjs", import.meta.url));
+    this.edit.disabled = true;
+    const again = this.tries++ ? `?${this.tries}` : "";
+    let makeEditor;
+    try {
+      // With another address at each try: a module that could not be loaded is remembered as such.
+      ({ makeEditor } = await import(new URL(`../vendor/editor.mjs${again}`, import.meta.url)));
+    } catch (error) {
+      console.error(error);
+      this.help.textContent = "The editor could not be loaded from this site.";
+      this.help.hidden = false;
+      this.edit.disabled = false;
+      return;
+    }
+    this.help.textContent = HELP;
     this.shown.querySelector("pre").hidden = true;
     this.edit.hidden = true;
     this.reset.hidden = this.help.hidden = false;
@@ -124,6 +160,7 @@ class Example {
   }
 
   go() {
+    if (python.isBusy && python.place === this.output) return;
     if (python.isBusy) {
       this.status.textContent = "Another example is running: stop it first.";
       return;
@@ -132,7 +169,7 @@ class Example {
     this.output.hidden = false;
     this.figure.hidden = true;
     this.block.shown.dataset.state = "running";
-    this.status.textContent = python.worker ? "Running…" : "Loading Python (6 MB, once)…";
+    this.status.textContent = python.isReady ? "Running…" : "Loading Python (6 MB, once)…";
     this.stop.hidden = false;
     const hadFocus = document.activeElement === this.run;
     this.run.hidden = true;

@@ -6,7 +6,7 @@ import { loadPyodide } from "../vendor/pyodide/pyodide.mjs";
 const VENDOR = new URL("../vendor/", import.meta.url).href;
 const LIBRARY = "/lib/examples";
 // A loop that prints without an end must not drown the page.
-const MOST_MESSAGES = 100;
+const MOST_MESSAGES = 2_000;
 const MOST_CHARACTERS = 200_000;
 const PAUSE_MS = 100;
 
@@ -36,7 +36,14 @@ function output(stream) {
   };
 }
 
+// Pyodide waits for ever for a file that does not come.
+async function check(name) {
+  const answer = await fetch(new URL(name, VENDOR), { method: "HEAD" });
+  if (!answer.ok) throw new Error(`${name}: ${answer.status}`);
+}
+
 async function start() {
+  await Promise.all(["pyodide/pyodide.asm.wasm", "pyodide/python_stdlib.zip", "python.zip"].map(check));
   const library = fetch(new URL("python.zip", VENDOR)).then((answer) => answer.arrayBuffer());
   const python = await loadPyodide({ indexURL: new URL("pyodide/", VENDOR).href });
   python.setStdout(output("stdout"));
@@ -65,13 +72,17 @@ from offloop.testing.recorder import recording
 }
 
 const started = start();
-// Told when somebody wants to run something.
-started.catch(() => {});
+function tellBroken(error) {
+  self.postMessage({ kind: "broken", text: `Python could not be loaded from this site: ${error?.message ?? error}` });
+}
+started.catch(tellBroken);
+self.addEventListener("unhandledrejection", (event) => tellBroken(event.reason));
 
 self.onmessage = async ({ data }) => {
   messages = characters = 0;
+  const run = await started.catch(() => null);
+  if (run === null) return; // it was told
   try {
-    const run = await started;
     const text = run(data);
     send();
     self.postMessage({ kind: "ended", ...JSON.parse(text) });

@@ -11,6 +11,7 @@ import pytest
 from offloop.guide.pages import Page, docs_folder, guide_pages
 from tests.site.conftest import SITE
 
+pytest.importorskip("playwright.sync_api", reason="python3 noxfile.py -s browser looks at the site")
 PAGES = [page for page in guide_pages() if any(fence.shape is not None for fence in page.fences)]
 
 

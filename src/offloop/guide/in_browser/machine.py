@@ -333,12 +333,14 @@ class Process:
         now = time.monotonic()
         # Woken up too late, because the loop was held: it goes on where it would have been.
         self._clock = self._wait.due if self._wait.due is not None else now
-        if self._coroutine is None:
-            self._coroutine = self._world.main(self._code)
+        coroutine = self._coroutine = self._coroutine or self._world.main(self._code)
+        self._go_on(lambda: coroutine.send(None))
+
+    def _go_on(self, until_it_waits: Callable[[], _Wait]) -> None:
         began = time.monotonic()
         try:
             with self._world:
-                self._wait = self._coroutine.send(None)
+                self._wait = until_it_waits()
         except StopIteration:
             self._end(self._world.exit_code)
         held_s = time.monotonic() - began
@@ -385,20 +387,23 @@ class Process:
         if self.returncode is not None:
             return
         handler = self._handlers.get(int(sig), signal.SIG_DFL)
+        if sig == signal.SIGINT and handler == signal.SIG_DFL and int(sig) not in self._handlers:
+            handler = signal.default_int_handler  # as Python starts
         if sig not in (signal.SIGTERM, signal.SIGINT, _SIGKILL):
             raise NotSimulatedError(f"the signal {sig}")
         if handler == signal.SIG_IGN:
             return
-        if handler == signal.SIG_DFL or sig == _SIGKILL:
+        coroutine = self._coroutine
+        if handler == signal.SIG_DFL or sig == _SIGKILL or coroutine is None:
             self._end(-int(sig))
             return
         try:
             with self._world:
                 handler(int(sig), None)
-        except BaseException as error:
-            with self._world:
-                self._world.finish(error)
-            self._end(self._world.exit_code)
+        except BaseException as raised:
+            # It is raised where the program waits, which may catch it, and has its `finally`.
+            error = raised.with_traceback(raised.__traceback__ and raised.__traceback__.tb_next)
+            self._go_on(lambda: coroutine.throw(error))
 
     def terminate(self) -> None:
         """Ask it to stop."""

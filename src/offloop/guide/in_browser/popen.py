@@ -26,17 +26,25 @@ class _Reader:
         """Everything until the end, or at least a byte and at most *size*."""
         pipe = self.pipe
         if size is None or size < 0:
-            machine.run(lambda: not pipe.has_writer, None)
-            return self._text(pipe.read(len(pipe.held)))
+            return self._text(b"".join(iter(self._some, b"")))
         machine.run(lambda: pipe.is_readable, None)
         return self._text(pipe.read(size))
 
     def readline(self) -> Any:
         """Up to the end of a line."""
         pipe = self.pipe
-        machine.run(lambda: b"\n" in pipe.held or not pipe.has_writer, None)
-        end = pipe.held.find(b"\n") + 1
-        return self._text(pipe.read(end or len(pipe.held)))
+        line = b""
+        while not line.endswith(b"\n"):
+            machine.run(lambda: pipe.is_readable, None)
+            end = pipe.held.find(b"\n") + 1
+            if not (part := pipe.read(end or len(pipe.held))):
+                break
+            line += part
+        return self._text(line)
+
+    def _some(self) -> bytes:
+        machine.run(lambda: self.pipe.is_readable, None)
+        return self.pipe.read(len(self.pipe.held))
 
     def __iter__(self) -> Any:
         return iter(self.readline, self._text(b""))

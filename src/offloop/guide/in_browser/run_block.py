@@ -122,6 +122,7 @@ def run_block(
     events._set_running_loop(None)
     machine.reset()
     error, began = "", time.monotonic()
+    streams = sys.stdin, sys.stdout, sys.stderr
     with recording() as recorded, _on_page(files) as folder:
         try:
             _run(code, recorded)
@@ -129,6 +130,10 @@ def run_block(
             error = _traceback(raised, folder)
         seconds = time.monotonic() - began
         machine.kill_all()
+        sys.stdin, sys.stdout, sys.stderr = streams
+        # What has no end of a line belongs to this run, too.
+        sys.stdout.flush()
+        sys.stderr.flush()
     notes = (*dict.fromkeys(NotSimulatedError.said), *machine.notes)
     return Ended(error, machine.started, notes, seconds), recorded
 

@@ -88,6 +88,7 @@ class World:
 
     def __exit__(self, *_: object) -> None:
         folder, modules = self._outside
+        self._folder = os.getcwd()  # it may have gone to another
         self._swap_attributes()
         self._modules = self._swap_modules(modules)
         if os.getcwd() != folder:
@@ -130,12 +131,13 @@ class World:
         if isinstance(error, SystemExit):
             self.exit_code = _exit_code(error.code, self._stderr)
         elif error is not None:
-            self.exit_code = 1
-            shown = error.__traceback__
-            while shown is not None and shown.tb_frame.f_code.co_filename == __file__:
-                shown = shown.tb_next
+            # Python ends itself by the signal, so that whoever waits for it knows.
+            self.exit_code = -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
+            shown = traceback.TracebackException.from_exception(error)
+            here = os.path.dirname(__file__)
+            shown.stack[:] = [frame for frame in shown.stack if not frame.filename.startswith(here)]
             with contextlib.suppress(OSError):
-                traceback.print_exception(error.with_traceback(shown), file=self._stderr)
+                print("".join(shown.format()), end="", file=self._stderr)
         try:
             self._stdout.flush()
             self._stderr.flush()
