@@ -206,6 +206,20 @@ def test_stop_ends_a_loop_that_never_waits(reader: Page, address: str) -> None:
     assert example.written("stdout") == "0 ticks in 0.2 s\n"
 
 
+@pytest.mark.parametrize("file", ["pyodide.asm.wasm", "python.zip", "worker.mjs"])
+def test_a_python_that_cannot_be_loaded_is_said(page: Page, address: str, file: str) -> None:
+    """And the next Run tries anew."""
+    page.route(f"**/{file}", lambda route: route.abort())
+    page.goto(f"{address}anti-patterns/nested-run/")
+    example = Example(page, 0)
+    example.run.click()
+    api.expect(example.output).to_contain_text("Python could not be loaded from this site", timeout=30_000)
+
+    page.unroute(f"**/{file}")
+    example.run.click()
+    assert example.wait()
+
+
 def test_keys_alone_run_an_example_and_leave_the_editor(reader: Page, address: str) -> None:
     """Tab reaches Run and Edit, Control and Enter runs, Escape and then Tab goes on in the page."""
     show(reader, f"{address}anti-patterns/swallowing-exceptions/")
