@@ -463,6 +463,19 @@ for line in sys.stdin:
 """
 
 
+def run_in_a_browser(requests: list[str]) -> list[dict[str, Any]]:
+    """The answers to all of them, one after the other in one interpreter."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", IN_A_BROWSER],
+        input="\n".join(requests),
+        text=True,
+        capture_output=True,
+        check=True,
+        timeout=120,
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
 def runnable() -> list[tuple[Page, int]]:
     return [(page, f.line) for page in guide_pages() for f in page.fences if "run" in f.classes]
 
@@ -482,16 +495,8 @@ def test_each_block_with_a_run_button_does_in_a_browser_what_it_does_here() -> N
             json.dumps({"files": files, "code": fence.content, "name": "x", "timeline": timeline})
         )
 
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", IN_A_BROWSER],
-        input="\n".join(requests),
-        text=True,
-        capture_output=True,
-        check=True,
-        timeout=120,
-    )
+    answers = run_in_a_browser(requests)
 
-    answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(answers) == len(requests)
     for (page, line), answer in zip(runnable(), answers, strict=True):
         fence, where = page.at(line), f"{page.path}:{line}"
@@ -513,18 +518,46 @@ def test_what_a_run_writes_belongs_to_it() -> None:
     codes = ("import sys\nsys.stdout.write('no end')", "import sys\nsys.stdout = None", "print('third')")
     requests = [json.dumps({"files": {}, "code": code, "name": "x", "timeline": False}) for code in codes]
 
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", IN_A_BROWSER],
-        input="\n".join(requests),
-        text=True,
-        capture_output=True,
-        check=True,
-        timeout=120,
-    )
+    answers = run_in_a_browser(requests)
 
-    answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert [answer["error"] for answer in answers] == ["", "", ""]
     assert [answer["output"] for answer in answers] == ["no end", "", "third\n"]
+
+
+TWICE = """
+import asyncio
+
+from offloop import SubprocessWrapper, python_argv
+
+
+async def job():
+    async with SubprocessWrapper(grace_s=0.05) as wrapper:
+        await wrapper.run(*python_argv("-c", "import time; time.sleep(60)"))
+
+
+task = asyncio.create_task(job())
+await asyncio.sleep(0.3)
+task.cancel()
+await asyncio.sleep(0)
+task.cancel()
+try:
+    await task
+except asyncio.CancelledError:
+    print("cancelled")
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="what stands in for a browser needs a Python that is much like its own"
+)
+def test_the_wrapper_is_cancelled_twice_as_on_a_system() -> None:
+    """The process is ended, and the cancellation arrives."""
+    request = json.dumps({"files": {}, "code": TWICE, "name": "x", "timeline": False})
+
+    (answer,) = run_in_a_browser([request])
+
+    assert (answer["error"], answer["output"], answer["processes"]) == ("", "cancelled\n", 1)
+    assert answer["seconds"] < 10
 
 
 def test_there_are_examples_to_run() -> None:
