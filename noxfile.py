@@ -467,7 +467,7 @@ def windows_on_wine(session: nox.Session) -> None:
         "WINDOWS_PYTHON_TIMEOUT": "1500",
     }
     # Starting a process takes 0.1 to 0.5 seconds there, and asyncio does that on the loop.
-    pytest = ("-m", "pytest", "-p", "no:cacheprovider", "--hold-limit", "0.75")
+    pytest = ("-m", "pytest", "-p", "no:cacheprovider", "-p", "tests.on_wine", "--hold-limit", "0.75")
     arguments = session.posargs or IN_PARALLEL
     session.run(str(tools / "python"), *pytest, *arguments, env=environment, external=True)
 

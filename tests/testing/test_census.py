@@ -57,7 +57,8 @@ def test_each_kind_is_named_and_ended() -> None:
     assert left.tasks == ("forgotten",)
     assert "forgotten thread" in left.threads
     assert len(left.processes) == 1
-    assert left.processes[0].startswith(f"pid {made[1]}")
+    assert left.processes[0].startswith(f"pid {made[1]} (")
+    assert "python" in left.processes[0]
     assert any(text.startswith(str(made[0])) for text in left.descriptors)
     assert made[1] not in {process.pid for process in census().processes}
 
