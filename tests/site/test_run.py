@@ -265,6 +265,28 @@ def test_a_deadlock_is_named(reader: Page, address: str) -> None:
     assert "Deadlock" in example.written("error")
 
 
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("import asyncio\n\nawait asyncio.to_thread(print)\n", "There are no threads in a browser."),
+        ("input()\n", "There is no terminal in a browser"),
+    ],
+    ids=["thread", "input"],
+)
+def test_what_a_browser_does_not_have_is_named(reader: Page, address: str, code: str, says: str) -> None:
+    """Where Python itself says "can't start new thread" and "I/O error"."""
+    show(reader, f"{address}anti-patterns/swallowing-exceptions/")
+    example = Example(reader, 0)
+    example.edit.click()
+    api.expect(reader.locator(".cm-content")).to_be_focused()
+    reader.keyboard.press("Control+a")
+    reader.keyboard.insert_text(code)
+    example.run.click()
+
+    assert example.wait().startswith("Raised")
+    assert says in example.written("error")
+
+
 def test_an_example_that_was_edited_and_run_has_no_fault(reader: Page, address: str) -> None:
     """With both editors open, the output and the timeline there, in each scheme and width."""
     if not AXE.is_file():

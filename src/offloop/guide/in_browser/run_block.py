@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import builtins
 import contextlib
 import gc
 import importlib
@@ -19,6 +20,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import types
@@ -68,12 +70,24 @@ def install() -> None:
     subprocess.Popen = SimulatedPopen  # type: ignore[misc,assignment]
     if not hasattr(time, "thread_time"):
         time.thread_time = time.process_time  # there is one thread, and it has the processor for itself
-    if sys.platform == "emscripten":  # else the name of whatever loaded it, or none
-        sys.executable = _PYTHON
-
+    if sys.platform == "emscripten":
+        sys.executable = _PYTHON  # else the name of whatever loaded it, or none
         os.makedirs("/dev/fd", exist_ok=True)  # programs count what is in it
+        threading.Thread.start = _no_thread  # type: ignore[method-assign]
+        builtins.input = _no_input
     if importlib.util.find_spec("resource") is None:
         sys.modules["resource"] = _without_limits()
+
+
+def _no_thread(thread: threading.Thread) -> None:
+    raise RuntimeError(
+        "There are no threads in a browser. Await the program with asyncio.create_subprocess_exec() or "
+        "SubprocessWrapper, or run this on your computer."
+    )
+
+
+def _no_input(prompt: object = "") -> str:
+    raise OSError("There is no terminal in a browser: put what you would type into the code.")
 
 
 def _without_limits() -> types.ModuleType:
