@@ -447,6 +447,15 @@ def imports(session: nox.Session) -> None:
     session.run("lint-imports")
 
 
+# Wine 8 loses a start now and then, mostly after others were killed: CreateProcess() fails with WinError 1359, or the
+# program ends with 0xC0000142, before its first line, since a DLL could not be initialised. One test in two of about ten
+# whole runs failed so. It is run again, and is named at the end.
+LOST_BY_WINE = (
+    *("--reruns", "1", "-rfER"),
+    *("--only-rerun", "WinError 1359", "--only-rerun", str(0xC0000142)),
+)
+
+
 @nox.session(python=False)
 def windows_on_wine(session: nox.Session) -> None:
     """Run tests and pages on CPython for Windows under Wine; skipped, loudly, where there is none."""
@@ -467,7 +476,7 @@ def windows_on_wine(session: nox.Session) -> None:
         "WINDOWS_PYTHON_TIMEOUT": "1500",
     }
     # Starting a process takes 0.1 to 0.5 seconds there, and asyncio does that on the loop.
-    pytest = ("-m", "pytest", "-p", "no:cacheprovider", "-p", "tests.on_wine", "--hold-limit", "0.75")
+    pytest = ("-m", "pytest", "-p", "no:cacheprovider", "--hold-limit", "0.75", *LOST_BY_WINE)
     arguments = session.posargs or IN_PARALLEL
     session.run(str(tools / "python"), *pytest, *arguments, env=environment, external=True)
 
