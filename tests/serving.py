@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import threading
 from pathlib import Path
 
 import httpx
+
+from offloop import process_tree
 
 
 class Server:
@@ -20,19 +23,20 @@ class Server:
         path = os.pathsep.join([source, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
         self.lines: list[str] = []
         self.started = threading.Event()
-        self.process = subprocess.Popen(
+        # A tree: the workers that uvicorn starts outlive a supervisor that is killed.
+        self.tree = process_tree.start(
             argv,
             cwd=folder,
             env={**os.environ, "PYTHONPATH": path},
             stderr=subprocess.PIPE,
-            text=True,
+            leash=False,
         )
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
     def _read(self) -> None:
-        assert self.process.stderr is not None
-        with self.process.stderr as errors:
+        assert self.tree.popen.stderr is not None
+        with io.TextIOWrapper(self.tree.popen.stderr, encoding="utf-8") as errors:
             for line in errors:
                 self.lines.append(line)
                 if any("Uvicorn running on" in line for line in self.lines) and any(
@@ -54,7 +58,16 @@ class Server:
         with httpx.Client(transport=transport, timeout=60) as client:
             return client.get(self.address + path).raise_for_status().json()
 
-    def wait(self) -> int:
-        code = self.process.wait(60)
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The server itself, or the supervisor of its workers."""
+        return self.tree.popen
+
+    def wait(self) -> None:
+        """Until the server has ended."""
+        assert self.tree.wait(60) is not None, "".join(self.lines)
+
+    def close(self) -> None:
+        """End what is left of it."""
+        self.tree.close()
         self.reader.join(10)
-        return code

@@ -78,7 +78,7 @@ def test_no_child_outlives_the_server(folder: Path, options: list[str], way: str
 
         assert eventually(lambda: not left_alive(register)), "".join(server.lines)
     finally:
-        server.process.kill()
+        server.close()
 
 
 @pytest.mark.parametrize("options", PLACES, ids=" ".join)
@@ -92,11 +92,7 @@ def test_the_line_at_the_start_is_true(folder: Path, options: list[str]) -> None
         assert f"the loop is {real['loop'].split('.')[0]}" in line
         assert f"run mode {real['mode']}: " in line
     finally:
-        if ON_WINDOWS:
-            server.process.kill()
-        else:
-            server.process.terminate()
-        server.wait()
+        server.close()
 
 
 def test_the_loop_is_uvicorns_choice() -> None:

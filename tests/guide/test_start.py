@@ -27,8 +27,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
             (tmp_path / fence.file).write_text(fence.content, encoding="utf-8")
     server = Server(tmp_path)
     yield server
-    server.process.kill()
-    server.wait()
+    server.close()
 
 
 def reports(folder: Path) -> list[str]:
