@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 import time
@@ -82,6 +83,52 @@ def test_tasks_of_one_coroutine_are_numbered() -> None:
     assert sorted(found) == ["job", "job 2", "last"]
 
 
+def test_tasks_that_the_reader_asks_for_are_counted_whatever_they_run() -> None:
+    """A gather of the wrapper's own coroutine, a group of sleeps; not what asyncio and the wrapper start for themselves."""
+
+    async def main() -> None:
+        async with SubprocessWrapper() as wrapper:
+            await asyncio.gather(*(wrapper.run(*python_argv("-c", ""), timeout_s=30) for _ in range(2)))
+        async with asyncio.TaskGroup() as group:
+            for _ in range(3):
+                group.create_task(asyncio.sleep(0.01))
+        process = await asyncio.create_subprocess_exec(*QUICK, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        await process.communicate()
+        await asyncio.wait_for(asyncio.Queue[int]().join(), 1)
+
+    with recording() as recorded:
+        asyncio.run(main())
+
+    assert sorted(names(recorded.timeline())) == [
+        "SubprocessWrapper.run",
+        "SubprocessWrapper.run 2",
+        "main",
+        "sleep",
+        "sleep 2",
+        "sleep 3",
+    ]
+
+
+def test_a_task_that_nobody_holds_is_not_held() -> None:
+    """What it raised is told while the run goes on, as without the recording."""
+    told: list[str] = []
+
+    async def fail() -> None:
+        raise ValueError("lost")
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
+        asyncio.get_running_loop().call_soon(asyncio.create_task, fail())
+        await asyncio.sleep(0.01)
+        gc.collect()
+
+    with recording() as recorded:
+        asyncio.run(main())
+
+    assert told == ["Task exception was never retrieved"]
+    assert names(recorded.timeline()) == ["main", "fail"]
+
+
 async def by_exec() -> None:
     process = await asyncio.create_subprocess_exec(*QUICK, stdout=subprocess.PIPE)
     await process.communicate()
@@ -136,6 +183,23 @@ def test_a_process_is_seen_once_however_it_was_started(
     assert 0 <= process.begin < process.end <= recorded.timeline().duration_s
     if start in (by_exec, by_anyio, on_the_loop, on_the_hub, in_place):
         assert process.output
+
+
+def test_a_failed_process_has_its_exit_code() -> None:
+    """With a loop, and without one."""
+    fails = python_argv("-c", "raise SystemExit(7)")
+
+    async def main() -> None:
+        process = await asyncio.create_subprocess_exec(*fails)
+        await process.wait()
+        subprocess.run(fails, check=False)  # noqa: ASYNC221 - the end to be seen
+        async with SubprocessWrapper() as wrapper:
+            await wrapper.run(*fails, timeout_s=30, check=False)
+
+    with recording() as recorded:
+        asyncio.run(main())
+
+    assert [process.returncode for process in recorded.timeline().processes] == [7, 7, 7]
 
 
 def test_processes_side_by_side_are_counted() -> None:

@@ -23,11 +23,12 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from asyncio import base_events, events
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any, cast
 
 import anyio
@@ -44,6 +45,8 @@ _SYSTEMS = {"linux": "Linux", "win32": "Windows", "darwin": "macOS", "emscripten
 
 # What asyncio, anyio and offloop do for themselves would hide what the reader's tasks do.
 _PLUMBING = tuple(str(Path(str(module.__file__)).parent) + os.sep for module in (asyncio, anyio, offloop))
+_ASYNCIO = _PLUMBING[0]
+_MAKE_TASKS = {"create_task", "ensure_future", "_ensure_future", "gather"}
 
 
 @dataclass
@@ -53,6 +56,52 @@ class _Life:
     end: float | None = None
     returncode: int | None = None
     output: list[float] = field(default_factory=list[float])
+
+
+class _Lane:
+    """The steps of one task, or of one callback that held the loop.
+
+    The task is not held: what becomes of one that nobody holds is what a page may want to show.
+    """
+
+    def __init__(self, owner: Any, *, is_asked_for: bool) -> None:
+        self.steps: list[Span] = []
+        self.stalls: list[Span] = []
+        self.is_main = False
+        self.coroutine: str | None = None
+        self.name: str = ""
+        self.is_plumbing = False
+        if isinstance(owner, asyncio.Task):
+            self.owner: Callable[[], object] = weakref.ref(cast("asyncio.Task[object]", owner))
+            coroutine: Any = cast("asyncio.Task[object]", owner).get_coro()
+            self.coroutine = str(getattr(coroutine, "__qualname__", "task"))
+            self.is_plumbing = _is_plumbing(coroutine) and not is_asked_for
+        else:
+            self.owner = lambda: owner
+            function: Any = getattr(owner, "func", owner)  # of a functools.partial
+            self.name = f"callback {getattr(function, '__qualname__', type(function).__qualname__)}"
+
+    @property
+    def has_own_name(self) -> bool:
+        """asyncio counts tasks, and anyio names them by module and function."""
+        if self.coroutine is None:
+            return False
+        module = self.name.removesuffix(f".{self.coroutine}")
+        return re.fullmatch(r"Task-\d+", self.name) is None and (
+            module == self.name or module not in sys.modules
+        )
+
+    @property
+    def is_shown(self) -> bool:
+        return self.is_main or bool(self.stalls) or not self.is_plumbing or self.has_own_name
+
+    @property
+    def label(self) -> str:
+        if self.is_main:
+            return "main"
+        if self.coroutine is None:
+            return self.name.replace("<locals>.", "")
+        return self.name if self.has_own_name else self.coroutine.rpartition("<locals>.")[2]
 
 
 class Recorded:
@@ -70,8 +119,9 @@ class Recorded:
         self._duration: float | None = None
         # The one that runs now: its callback, and two clocks at its beginning.
         self._step: tuple[Callable[..., object], float, float] | None = None
-        # The tasks are held, or another one could get the same id.
-        self._tasks: dict[object, tuple[Any, list[Span], list[Span]]] = {}
+        self._lanes: list[_Lane] = []
+        self._lane_of: dict[object, _Lane] = {}
+        self._asked_for: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
         self._lives: dict[int, _Life] = {}
 
     # --- while it runs ---------------------------------------------------------------------------------------------
@@ -109,10 +159,28 @@ class Recorded:
             if not held:
                 return
             owner = callback
-        _, steps, stalls = self._tasks.setdefault(_key(owner), (owner, [], []))
-        steps.append(span)
+        lane = self._lane(owner)
+        lane.steps.append(span)
         if held:
-            stalls.append(span)
+            lane.stalls.append(span)
+
+    def _lane(self, owner: Any) -> _Lane:
+        key = _key(owner)
+        lane = self._lane_of.get(key)
+        is_task = isinstance(owner, asyncio.Task)
+        # Another task may have got the number of one that is gone.
+        if lane is None or (is_task and lane.owner() is not owner):
+            lane = self._lane_of[key] = _Lane(owner, is_asked_for=is_task and owner in self._asked_for)
+            self._lanes.append(lane)
+        if is_task:
+            lane.is_main = owner is self.main
+            lane.name = owner.get_name()  # it may have been given another one
+        return lane
+
+    def asked_for(self, task: asyncio.Task[Any]) -> None:
+        """Note that the reader's code asked for *task*, whosever coroutine it runs."""
+        if self.sees_steps():
+            self._asked_for.add(task)
 
     def started(self, pid: int, argv: tuple[str, ...], at: float | None = None) -> None:
         """Note that a process was started. It may be said twice, by a loop and by what is below it."""
@@ -171,13 +239,13 @@ class Recorded:
 
     def _task_lanes(self) -> Iterator[Task]:
         names: list[str] = []
-        for owner, steps, stalls in self._tasks.values():
-            if owner is not self.main and not stalls and _is_plumbing(owner) and not _has_own_name(owner):
-                continue
-            name = "main" if owner is self.main else _name_of(owner)
-            numbered = itertools.chain([name], (f"{name} {number}" for number in itertools.count(2)))
-            names.append(next(one for one in numbered if one not in names))
-            yield Task(names[-1], tuple(steps), tuple(stalls))
+        for lane in self._lanes:
+            if lane.is_shown:
+                numbered = itertools.chain(
+                    [lane.label], (f"{lane.label} {number}" for number in itertools.count(2))
+                )
+                names.append(next(one for one in numbered if one not in names))
+                yield Task(names[-1], tuple(lane.steps), tuple(lane.stalls))
 
 
 def _key(owner: Any) -> object:
@@ -188,32 +256,18 @@ def _key(owner: Any) -> object:
     return id(getattr(function, "__func__", function)), id(getattr(function, "__self__", None))
 
 
-def _name_of(owner: Any) -> str:
-    if isinstance(owner, asyncio.Task):
-        own = _name_of_coroutine(owner)
-        return owner.get_name() if _has_own_name(owner) else own.rpartition("<locals>.")[2]
-    function: Any = getattr(owner, "func", owner)
-    name = getattr(function, "__qualname__", type(function).__qualname__)
-    return f"callback {name}".replace("<locals>.", "")
-
-
-def _name_of_coroutine(task: Any) -> str:
-    return str(getattr(task.get_coro(), "__qualname__", "task"))
-
-
-def _has_own_name(owner: Any) -> bool:
-    """asyncio counts tasks, and anyio names them by module and function."""
-    if not isinstance(owner, asyncio.Task):
-        return False
-    name = owner.get_name()
-    module = name.removesuffix(f".{_name_of_coroutine(owner)}")
-    return re.fullmatch(r"Task-\d+", name) is None and (module == name or module not in sys.modules)
-
-
-def _is_plumbing(owner: Any) -> bool:
-    get_coro: Callable[[], Any] | None = getattr(owner, "get_coro", None)  # of a task
-    code: CodeType | None = getattr(get_coro and get_coro(), "cr_code", None)
+def _is_plumbing(coroutine: Any) -> bool:
+    code: CodeType | None = getattr(coroutine, "cr_code", None)
     return code is not None and code.co_filename.startswith(_PLUMBING)
+
+
+def _is_asked_for(frame: FrameType | None) -> bool:
+    """Whether a task of asyncio's or offloop's own code was made for the reader, as by `gather(wrapper.run(...))`."""
+    while frame is not None and frame.f_code.co_filename.startswith(_ASYNCIO):
+        if frame.f_code.co_name not in _MAKE_TASKS:  # `wait_for()`, or the `gather()` of `communicate()`
+            return False
+        frame = frame.f_back
+    return frame is not None and not frame.f_code.co_filename.startswith(_PLUMBING)
 
 
 # ---- where it listens -----------------------------------------------------------------------------------
@@ -249,6 +303,7 @@ def _listen() -> None:
     """Until the last recording ends. A test fails if one of these names goes; the private ones are there since 3.4."""
     # Every step of a loop.
     _replace(events.Handle, "_run", _note_step)
+    _replace(base_events.BaseEventLoop, "create_task", _note_task)
     # Every process of a loop, for asyncio and for anyio alike.
     _replace(base_events.BaseEventLoop, "subprocess_exec", _note_start_on_loop)
     _replace(base_events.BaseEventLoop, "subprocess_shell", _note_start_on_loop)
@@ -275,6 +330,18 @@ def _note_step(original: Callable[[Any], None]) -> Callable[[Any], None]:
         run()
 
     return _run
+
+
+def _note_task(original: Callable[..., Any]) -> Callable[..., Any]:
+    def create_task(self: Any, coro: Any, **options: Any) -> Any:
+        task = original(self, coro, **options)
+        frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+        if _is_plumbing(coro) and _is_asked_for(frame):
+            for recorded in tuple(_recorders):
+                recorded.asked_for(task)
+        return task
+
+    return create_task
 
 
 def _note_start_on_loop(original: Callable[..., Any]) -> Callable[..., Any]:
