@@ -55,6 +55,11 @@ function prepare(figure, plays) {
   figure.querySelector("details").open = !plays || narrow.matches;
 }
 
+// A player cannot be printed.
+window.addEventListener("beforeprint", () => {
+  for (const text of document.querySelectorAll(".cast details")) text.open = true;
+});
+
 const seen = new IntersectionObserver(
   (entries) => {
     for (const { isIntersecting, target } of entries) {

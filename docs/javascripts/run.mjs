@@ -2,6 +2,10 @@
 // Without this script, and where the site was built without Python for the browser, a block is an ordinary block.
 
 const SPARE_AFTER_MS = 300;
+// After so long without a word, it may be a loop that never ends.
+const HINT_AFTER_MS = 3_000;
+const HINT = "Still running, without output. Stop ends it.";
+const RUNNING = "Running…";
 const HELP = "Ctrl+Enter runs it. Escape, then Tab leaves the editor.";
 
 // ---- Python: one worker that works, and one that is ready for the time after Stop -----------------------------------
@@ -13,6 +17,8 @@ const python = {
   version: "",
   listener: null,
   place: null,
+  // Where it says that another example is running.
+  refused: [],
 
   make() {
     const worker = new Worker(new URL("worker.mjs", import.meta.url), { type: "module" });
@@ -59,6 +65,8 @@ const python = {
 
   ended() {
     this.listener = null;
+    for (const status of this.refused) status.textContent = "";
+    this.refused = [];
     if (!this.spare && this.version) setTimeout(() => (this.spare ??= this.make()), SPARE_AFTER_MS);
   },
 
@@ -163,21 +171,32 @@ class Example {
     if (python.isBusy && python.place === this.output) return;
     if (python.isBusy) {
       this.status.textContent = "Another example is running: stop it first.";
+      python.refused.push(this.status);
       return;
     }
     this.output.replaceChildren();
     this.output.hidden = false;
     this.figure.hidden = true;
     this.block.shown.dataset.state = "running";
-    this.status.textContent = python.isReady ? "Running…" : "Loading Python (6 MB, once)…";
+    this.status.textContent = python.isReady ? RUNNING : "Loading Python (6 MB, once)…";
     this.stop.hidden = false;
+    this.expect(python.isReady);
     const hadFocus = document.activeElement === this.run;
     this.run.hidden = true;
     if (hadFocus) this.stop.focus();
     python.run(this.request(), this.output, (message) => this.hear(message));
   }
 
+  // A process that computes for ever cannot be ended by its timeout: the loop stands still with it.
+  expect(isRunning) {
+    clearTimeout(this.hint);
+    if (!isRunning) return;
+    if (this.status.textContent === HINT) this.status.textContent = RUNNING;
+    this.hint = setTimeout(() => (this.status.textContent = HINT), HINT_AFTER_MS);
+  }
+
   hear(message) {
+    this.expect(message.kind === "ready" || message.kind === "output");
     switch (message.kind) {
       case "ready":
         this.status.textContent = `Python ${message.version} is there, running…`;
@@ -218,6 +237,7 @@ class Example {
   }
 
   end(state, text) {
+    this.expect(false);
     if (python.isBusy) python.ended();
     this.status.textContent = text;
     const hadFocus = document.activeElement === this.stop;

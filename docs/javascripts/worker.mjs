@@ -26,9 +26,11 @@ function output(stream) {
   return {
     write(bytes) {
       const text = decoder.decode(bytes, { stream: true });
-      if (characters > MOST_CHARACTERS) return bytes.length;
+      const room = MOST_CHARACTERS - characters;
+      if (room < 0) return bytes.length;
       characters += text.length;
-      waiting.push([stream, characters > MOST_CHARACTERS ? "\n(more output is left out)\n" : text]);
+      waiting.push([stream, text.slice(0, room)]);
+      if (text.length > room) waiting.push(["note", "\n(more output is left out)\n"]);
       messages += 1;
       if (messages < MOST_MESSAGES || performance.now() - lastSent > PAUSE_MS) send();
       return bytes.length;
@@ -49,8 +51,16 @@ async function start() {
   python.setStdout(output("stdout"));
   python.setStderr(output("stderr"));
   python.unpackArchive(await library, "zip", { extractDir: LIBRARY });
+  python.globals.set("send", send);
   const version = python.runPython(`
-import sys
+import sys, time
+
+# Who sleeps may be waited for: what was written before is shown first.
+sleep = time.sleep
+def send_and_sleep(seconds):
+    send()
+    sleep(seconds)
+time.sleep = send_and_sleep
 
 sys.path.insert(0, "${LIBRARY}")
 for stream in (sys.stdout, sys.stderr):

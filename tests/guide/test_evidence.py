@@ -96,6 +96,14 @@ def test_a_place_is_filled_in(tallies: Path) -> None:
     assert re.search(r"Blocks run: \d on \w+ [\d.]+.*, \d on macOS 3.99; 2999-01-01\.", text)
 
 
+def test_two_tallies_of_one_system_count_once(tallies: Path) -> None:
+    """The same one under another name changes nothing."""
+    before = html(PAGE, tallies)
+    (tallies / "again.json").write_text((tallies / "here.json").read_text("utf-8"))
+
+    assert html(PAGE, tallies) == before
+
+
 def test_without_tallies_it_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A build on a machine that ran no test is no error."""
     monkeypatch.chdir(tmp_path)

@@ -81,8 +81,11 @@ def test_a_deadlock_is_named() -> None:
     async def waits_for_nobody() -> None:
         await asyncio.Event().wait()
 
+    async def main() -> None:
+        await waits_for_nobody()
+
     with pytest.raises(DeadlockError, match=r"Task-\d+ in line \d+ of waits_for_nobody"):
-        run(waits_for_nobody())
+        run(main())
 
 
 def test_the_lag_of_the_loop_is_measured() -> None:
@@ -445,7 +448,8 @@ def test_a_process_that_computes_is_noted() -> None:
 
 # As in a browser: no threads, and the platform says which.
 IN_A_BROWSER = """
-import contextlib, io, json, sys, threading
+import contextlib, io, sys, threading
+from json import dumps, loads
 
 def start(self):
     raise RuntimeError("can't start new thread")
@@ -458,8 +462,8 @@ install()
 for line in sys.stdin:
     output, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-        answered = json.loads(answer(line, recording))
-    print(json.dumps({**answered, "output": output.getvalue()}), flush=True)
+        answered = loads(answer(line, recording))
+    print(dumps({**answered, "output": output.getvalue(), "errors": errors.getvalue()}), flush=True)
 """
 
 
@@ -522,6 +526,70 @@ def test_what_a_run_writes_belongs_to_it() -> None:
 
     assert [answer["error"] for answer in answers] == ["", "", ""]
     assert [answer["output"] for answer in answers] == ["no end", "", "third\n"]
+
+
+ONE_AFTER_THE_OTHER = {
+    "the error of a task that nobody asks for is told in its own run": (
+        "import asyncio\nasync def job(): raise ValueError('lost')\n"
+        "asyncio.create_task(job())\nawait asyncio.sleep(0)\nawait asyncio.sleep(0)",
+        "ValueError: lost",
+        "",
+    ),
+    "nothing of it is left for the next": ("print('second')", "second\n", ""),
+    "a logger is as it was": (
+        "import logging\nlogger = logging.getLogger('mine')\nlogger.setLevel('INFO')\n"
+        "logger.addHandler(logging.StreamHandler())\nlogger.info('once')",
+        "once\n",
+        "",
+    ),
+    "in each run": (
+        "import logging\nlogger = logging.getLogger('mine')\nlogger.setLevel('INFO')\n"
+        "logger.addHandler(logging.StreamHandler())\nlogger.info('once')",
+        "once\n",
+        "",
+    ),
+    "a process has its own root logger": (
+        "import logging, subprocess, sys\n"
+        "child = 'import logging; logging.basicConfig(); logging.warning(1)'\n"
+        "subprocess.run([sys.executable, '-c', child], capture_output=True)\n"
+        "logging.warning('from the parent')",
+        "WARNING:root:from the parent\n",
+        "",
+    ),
+    "json may be changed": ("import json\njson.dumps = json.loads = None", "", ""),
+    "an exit is no error": ("import sys\nprint('bye')\nsys.exit()", "bye\n", ""),
+    "a syntax error shows its line and nothing else": (
+        "print('a'\nb = 1",
+        "",
+        '  File "this block", line 1\n',
+    ),
+    "a deadlock shows no frames of ours": (
+        "import asyncio\nasync def worker(): await asyncio.Event().wait()\nawait worker()",
+        "",
+        "offloop.guide.in_browser.loop.DeadlockError: Deadlock: ",
+    ),
+}
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="what stands in for a browser needs a Python that is much like its own"
+)
+def test_runs_do_not_see_each_other() -> None:
+    """One after the other in one interpreter, each drawn: output and errors are those of its own run."""
+    requests = [
+        json.dumps({"files": {}, "code": code, "name": "x", "timeline": True})
+        for code, _, _ in ONE_AFTER_THE_OTHER.values()
+    ]
+
+    answers = dict(zip(ONE_AFTER_THE_OTHER, run_in_a_browser(requests), strict=True))
+
+    for name, (_, output, error) in ONE_AFTER_THE_OTHER.items():
+        told = answers[name]["output"] + answers[name]["errors"]
+        assert output in told if "Traceback" in told else told == output, name
+        assert answers[name]["error"].startswith(error), name
+        assert bool(answers[name]["error"]) == bool(error), name
+    assert "in line 2 of worker()" in answers["a deadlock shows no frames of ours"]["error"]
+    assert answers["an exit is no error"]["notes"] == ["It ended itself with exit code 0."]
 
 
 TWICE = """

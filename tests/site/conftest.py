@@ -31,6 +31,9 @@ SITE_URL = re.findall(
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 
 
+MAY_LACK_ASSETS = shutil.which("npm") is None
+"""Whether the site may be without its Run buttons and players. With Node, what could not be installed is a failure."""
+
 TYPES = {
     ".css": "text/css",
     ".html": "text/html; charset=utf-8",

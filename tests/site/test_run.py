@@ -12,7 +12,7 @@ from offloop.guide.fences import Fence
 from offloop.guide.pages import Page as GuidePage
 from offloop.guide.pages import docs_folder, guide_pages
 from offloop.testing.expected_output import difference, matches
-from tests.site.conftest import SITE
+from tests.site.conftest import MAY_LACK_ASSETS, SITE
 from tests.site.test_accessibility import AXE, faults
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 api = pytest.importorskip("playwright.sync_api", reason="python3 noxfile.py -s browser looks at the site")
 pytestmark = pytest.mark.skipif(
-    not (SITE / "vendor" / "pyodide").is_dir(),
+    MAY_LACK_ASSETS and not (SITE / "vendor" / "pyodide").is_dir(),
     reason="the site was built without Node, so it has no Run buttons",
 )
 
@@ -140,6 +140,14 @@ def replace_in_editor(page: Page, old: str, new: str) -> None:
     page.keyboard.insert_text(text.replace(old, new))
 
 
+def type_into(page: Page, example: Example, code: str) -> None:
+    """Replace the whole of an example."""
+    example.edit.click()
+    api.expect(page.locator(".cm-content").last).to_be_focused()
+    page.keyboard.press("Control+a")
+    page.keyboard.insert_text(code)
+
+
 def test_an_edited_example_runs_as_it_is(reader: Page, address: str) -> None:
     """And Reset brings back what was there."""
     show(reader, f"{address}anti-patterns/blocking-calls/")
@@ -206,6 +214,86 @@ def test_stop_ends_a_loop_that_never_waits(reader: Page, address: str) -> None:
     assert example.written("stdout") == "0 ticks in 0.2 s\n"
 
 
+def test_the_run_after_stop_has_a_python_at_once(reader: Page, address: str) -> None:
+    """A second one was made while the first one worked, and takes over."""
+    show(reader, f"{address}anti-patterns/tight-loops/")
+    example = Example(reader, 0)
+    example.run.click()
+    example.wait()
+    if len(reader.workers) < 2:
+        reader.wait_for_event("worker")
+    type_into(reader, example, "while True: pass\n")
+    example.run.click()
+    api.expect(example.status).to_have_text("Still running, without output. Stop ends it.", timeout=15_000)
+    example.stop.click()
+    example.place.get_by_role("button", name="Reset").click()
+    made: list[object] = []
+    reader.on("worker", made.append)
+    example.run.click()
+    api.expect(example.status).to_have_text(re.compile("Running|Loading|Finished"))
+
+    assert made == []
+    example.wait()
+
+
+def test_one_example_runs_at_a_time(reader: Page, address: str) -> None:
+    """The other one says so, and no longer than it is true."""
+    show(reader, f"{address}anti-patterns/dropped-tasks/")
+    first, second = Example(reader, 0), Example(reader, 1)
+    first.run.click()
+    first.wait()
+    type_into(reader, first, "import asyncio\n\nawait asyncio.sleep(1.5)\n")
+    first.run.click()
+    second.run.click()
+    api.expect(second.status).to_have_text("Another example is running: stop it first.")
+    first.wait()
+
+    assert second.status.inner_text() == ""
+
+
+def test_an_example_ends_with_its_page(reader: Page, address: str) -> None:
+    """What runs for ever on a page that was left does not keep the next one from running."""
+    show(reader, f"{address}anti-patterns/dropped-tasks/")
+    left = Example(reader, 0)
+    type_into(reader, left, "while True: pass\n")
+    left.run.click()
+    show(reader, f"{address}anti-patterns/swallowing-exceptions/")
+    example = Example(reader, 0)
+    example.run.click()
+
+    assert example.wait().startswith("Finished")
+
+
+@pytest.mark.parametrize(
+    ("code", "most"),
+    [("for i in range(100_000): print(i)\n", 200_100), ("print('x' * 300_000); print('end')\n", 200_100)],
+    ids=["many lines", "a long line"],
+)
+def test_a_flood_of_output_is_cut(reader: Page, address: str, code: str, most: int) -> None:
+    """And says so; what came first is shown."""
+    show(reader, f"{address}anti-patterns/dropped-tasks/")
+    example = Example(reader, 0)
+    type_into(reader, example, code)
+    example.run.click()
+    example.wait()
+    shown = example.written("stdout", "note")
+
+    assert "(more output is left out)" in shown
+    assert 100_000 < len(shown) < most
+
+
+def test_what_was_written_is_shown_before_a_sleep(reader: Page, address: str) -> None:
+    """Also after so many lines that they come in bundles."""
+    show(reader, f"{address}anti-patterns/dropped-tasks/")
+    example = Example(reader, 0)
+    type_into(reader, example, "import time\nfor i in range(2_500): print(i)\ntime.sleep(60)\n")
+    example.run.click()
+    api.expect(example.output).to_contain_text("\n2499\n", timeout=STARTS_WITHIN_MS)
+    example.stop.click()
+
+    assert example.status.inner_text() == "Stopped."
+
+
 @pytest.mark.parametrize("file", ["pyodide.asm.wasm", "python.zip", "worker.mjs"])
 def test_a_python_that_cannot_be_loaded_is_said(page: Page, address: str, file: str) -> None:
     """And the next Run tries anew."""
@@ -255,10 +343,7 @@ def test_a_deadlock_is_named(reader: Page, address: str) -> None:
     """Where a program on a computer would hang, the example says who waits."""
     show(reader, f"{address}anti-patterns/swallowing-exceptions/")
     example = Example(reader, 0)
-    example.edit.click()
-    api.expect(reader.locator(".cm-content")).to_be_focused()
-    reader.keyboard.press("Control+a")
-    reader.keyboard.insert_text("import asyncio\n\nawait asyncio.Event().wait()\n")
+    type_into(reader, example, "import asyncio\n\nawait asyncio.Event().wait()\n")
     example.run.click()
 
     assert example.wait().startswith("Raised")
@@ -277,10 +362,7 @@ def test_what_a_browser_does_not_have_is_named(reader: Page, address: str, code:
     """Where Python itself says "can't start new thread" and "I/O error"."""
     show(reader, f"{address}anti-patterns/swallowing-exceptions/")
     example = Example(reader, 0)
-    example.edit.click()
-    api.expect(reader.locator(".cm-content")).to_be_focused()
-    reader.keyboard.press("Control+a")
-    reader.keyboard.insert_text(code)
+    type_into(reader, example, code)
     example.run.click()
 
     assert example.wait().startswith("Raised")
@@ -289,7 +371,7 @@ def test_what_a_browser_does_not_have_is_named(reader: Page, address: str, code:
 
 def test_an_example_that_was_edited_and_run_has_no_fault(reader: Page, address: str) -> None:
     """With both editors open, the output and the timeline there, in each scheme and width."""
-    if not AXE.is_file():
+    if MAY_LACK_ASSETS and not AXE.is_file():
         pytest.skip("axe-core is not installed")
     reader.goto(f"{address}anti-patterns/blocking-calls/")
     example = Example(reader, 0)

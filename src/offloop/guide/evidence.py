@@ -12,10 +12,11 @@ It reads the tallies that ``pytest --tally FILE`` has written, and does nothing 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,24 +44,31 @@ class Evidence:
         """
         self._by_digest: dict[str, dict[str, str]] = {}
         self._by_page: dict[str, dict[str, set[str]]] = {}
-        self._totals: dict[str, Counter[str]] = {}
+        # By system, page and digest, with a number for blocks that are the same: two tallies of one system count once.
+        self._states: dict[tuple[str, str, str, int], str] = {}
         self._dates: set[str] = set()
-        for file in sorted(files):
-            try:
-                self._add(cast("dict[str, Any]", json.loads(file.read_text("utf-8"))))
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{file} is not a tally: {error!r}") from error
+        tallies: list[tuple[str, Path, dict[str, Any]]] = []
+        for file in files:
+            with _named(file):
+                tally = cast("dict[str, Any]", json.loads(file.read_text("utf-8")))
+                tallies.append((str(tally.get("date", "")), file, tally))
+        for _, file, tally in sorted(tallies, key=lambda dated: dated[:2]):  # the later one holds
+            with _named(file):
+                self._add(tally)
 
     def _add(self, tally: Mapping[str, Any]) -> None:
         system = f"{_SYSTEMS.get(tally['system'], tally['system'])} {tally['python']}"
         if tally.get("emulator"):
             system += f" ({tally['emulator']})"
         self._dates.add(tally.get("date", ""))
+        seen: Counter[tuple[str, str]] = Counter()
         for block in tally["blocks"]:
             page, state = str(block["page"]).removeprefix("docs/"), str(block["state"])
             self._by_digest.setdefault(block.get("digest", ""), {})[system] = state
             self._by_page.setdefault(page, {}).setdefault(system, set()).add(state)
-            self._totals.setdefault(system, Counter())[state] += 1
+            same = page, str(block.get("digest", ""))
+            seen[same] += 1
+            self._states[system, *same, seen[same]] = state
 
     def of_block(self, digest: str) -> str:
         """Where the block ran; empty if it is not known."""
@@ -76,13 +84,24 @@ class Evidence:
 
     def totals(self) -> str:
         """How many blocks ran where, and when; empty if it is not known."""
-        counts = [f"{count['executed']} on {system}" for system, count in self._totals.items()]
+        executed = Counter(system for (system, *_), state in self._states.items() if state == "executed")
+        counts = [
+            f"{executed[system]} on {system}" for system in sorted({system for system, *_ in self._states})
+        ]
         dates = sorted(self._dates - {""})
         return f"Blocks run: {', '.join(counts)}{f'; {dates[-1]}' if dates else ''}." if counts else ""
 
     def filled_in(self, line: str) -> str:
         """The line with the words that its comments ask for."""
         return _PLACE.sub(lambda match: self.of_page(match["page"]) if match["page"] else self.totals(), line)
+
+
+@contextlib.contextmanager
+def _named(file: Path) -> Generator[None]:
+    try:
+        yield
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} is not a tally: {error!r}") from error
 
 
 def _sentence(systems: Sequence[str]) -> str:

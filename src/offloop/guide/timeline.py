@@ -91,9 +91,8 @@ class Timeline:
         if self.stalls:
             name, longest_s = max(self.stalls, key=lambda stall: stall[1])
             often = "" if len(self.stalls) == 1 else f"{len(self.stalls)} times, the longest "
-            return (
-                f"{_shown(name)} held the loop {often}for {longest_s * 1000:.0f} ms, and no other task ran."
-            )
+            others = ", and no other task ran" if len(self.tasks) > 1 else ""
+            return f"{_shown(name)} held the loop {often}for {longest_s * 1000:.0f} ms{others}."
         steps = [end - begin for task in self.tasks for begin, end in task.steps]
         if not steps:
             return "No step of a loop was seen."

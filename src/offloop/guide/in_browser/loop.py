@@ -7,9 +7,12 @@ thing: time, and simulated processes. There are no sockets, no threads and no si
 from __future__ import annotations
 
 import asyncio
+import os
 import selectors
+import sys
 import time
 from asyncio import base_subprocess, selector_events, transports
+from concurrent.futures import Executor
 from typing import Any, cast
 
 from offloop.guide.in_browser.child_code import NotSimulatedError
@@ -18,6 +21,12 @@ from offloop.guide.in_browser.machine import NeverError, Pipe, Process, machine
 __all__ = ("DeadlockError", "SimulatedLoop")
 
 _READ_BYTES = 64 * 1024
+_NOT_THE_READERS = tuple(
+    os.path.dirname(str(module.__file__)) + os.sep for module in (asyncio, sys.modules["offloop"])
+)
+# Of coroutines, of what `types.coroutine` makes, and of asynchronous generators.
+_FRAMES = ("cr_frame", "gi_frame", "ag_frame")
+_AWAITED = ("cr_await", "gi_yieldfrom", "ag_await")
 
 
 class DeadlockError(RuntimeError):
@@ -55,13 +64,19 @@ def _ready(key: selectors.SelectorKey) -> int:
 
 
 def _deadlock() -> str:
-    loop = asyncio.get_running_loop()
-    waiting: list[str] = []
-    for task in asyncio.all_tasks(loop):
-        frames = task.get_stack(limit=1)
-        where = f" in line {frames[0].f_lineno} of {frames[0].f_code.co_name}()" if frames else ""
-        waiting.append(f"{task.get_name()}{where}")
+    waiting = (f"{task.get_name()}{_place_of(task)}" for task in asyncio.all_tasks())
     return f"Deadlock: no timer and no process is left that could wake anybody. Waiting: {', '.join(sorted(waiting))}."
+
+
+def _place_of(task: asyncio.Task[Any]) -> str:
+    """The innermost line of the reader's code in which it waits."""
+    place, awaited = "", cast(Any, task.get_coro())
+    while awaited is not None:
+        frame = next((f for name in _FRAMES if (f := getattr(awaited, name, None)) is not None), None)
+        if frame is not None and not frame.f_code.co_filename.startswith(_NOT_THE_READERS):
+            place = f" in line {frame.f_lineno} of {frame.f_code.co_name}()"
+        awaited = next((a for name in _AWAITED if (a := getattr(awaited, name, None)) is not None), None)
+    return place
 
 
 class SimulatedLoop(selector_events.BaseSelectorEventLoop):
@@ -82,6 +97,13 @@ class SimulatedLoop(selector_events.BaseSelectorEventLoop):
 
     def _write_to_self(self) -> None:
         """There is nobody to wake."""
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncio's
+        """asyncio's own starts a thread for it."""
+        self._executor_shutdown_called = True
+        executor: Executor | None = getattr(self, "_default_executor", None)
+        if executor is not None:
+            executor.shutdown()
 
     # Asked for by BaseEventLoop.subprocess_exec().
     async def _make_subprocess_transport(

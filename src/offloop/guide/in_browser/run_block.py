@@ -12,8 +12,8 @@ import importlib.util
 import inspect
 import io
 import itertools
-import json
 import linecache
+import logging
 import os
 import shutil
 import signal
@@ -29,10 +29,11 @@ from asyncio import events
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from json import dumps, loads  # by name: a block may change the module
 from typing import Any
 
 from offloop.guide.in_browser.child_code import NotSimulatedError
-from offloop.guide.in_browser.loop import SimulatedLoop
+from offloop.guide.in_browser.loop import DeadlockError, SimulatedLoop
 from offloop.guide.in_browser.machine import machine
 from offloop.guide.in_browser.popen import SimulatedPopen
 
@@ -104,10 +105,9 @@ def _without_limits() -> types.ModuleType:
 def answer(request: str, recording: Callable[[], AbstractContextManager[Any]]) -> str:
     """What `docs/javascripts/worker.mjs` asks for, and gets: run a block, and draw what it did. Both are JSON.
 
-    Only a block that asks for its timeline is recorded, as in the tests: the recording holds the tasks, and a page
-    may show what becomes of a task that nobody holds.
+    Only a block that asks for its timeline is recorded, as in the tests.
     """
-    asked = json.loads(request)
+    asked = loads(request)
     is_drawn = bool(asked["timeline"])
     ended, recorded = run_block(
         asked["files"], asked["code"], recording=recording if is_drawn else nullcontext
@@ -116,7 +116,7 @@ def answer(request: str, recording: Callable[[], AbstractContextManager[Any]]) -
     if is_drawn:
         timeline = recorded.timeline()
         summary, svg = timeline.summary(), timeline.svg("What your run did", name=f"run-{asked['name']}")
-    return json.dumps({**asdict(ended), "summary": summary, "svg": svg})
+    return dumps({**asdict(ended), "summary": summary, "svg": svg})
 
 
 def run_block(
@@ -140,6 +140,8 @@ def run_block(
     with recording() as recorded, _on_page(files) as folder:
         try:
             _run(code, recorded)
+        except SystemExit as ended:
+            machine.note(_about_exit(ended.code))
         except BaseException as raised:
             error = _traceback(raised, folder)
         seconds = time.monotonic() - began
@@ -150,6 +152,13 @@ def run_block(
         sys.stderr.flush()
     notes = (*dict.fromkeys(NotSimulatedError.said), *machine.notes)
     return Ended(error, machine.started, notes, seconds), recorded
+
+
+def _about_exit(code: object) -> str:
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+        code = 1
+    return f"It ended itself with exit code {0 if code is None else code}."
 
 
 def _run(code: str, recorded: Any) -> None:
@@ -178,6 +187,7 @@ def _on_page(files: Mapping[str, str]) -> Generator[str]:
     folder = os.path.realpath(tempfile.mkdtemp(prefix=_PREFIX))
     here, path, environment = os.getcwd(), list(sys.path), dict(os.environ)
     modules, handlers = set(sys.modules), {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    loggers = {logger: (logger.level, logger.handlers[:], logger.propagate) for logger in _loggers()}
     try:
         for name, content in files.items():
             with open(os.path.join(folder, name), "w", encoding="utf-8", newline="\n") as file:
@@ -197,9 +207,18 @@ def _on_page(files: Mapping[str, str]) -> Generator[str]:
         for number, handler in handlers.items():
             if handler is not None:
                 signal.signal(number, handler)
+        for logger in _loggers():
+            level, kept, logger.propagate = loggers.get(logger, (logging.NOTSET, [], True))
+            logger.setLevel(level)
+            logger.handlers[:] = kept
         _forget_modules(folder, modules)
         sys.path_importer_cache.pop(folder, None)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _loggers() -> list[logging.Logger]:
+    known = logging.root.manager.loggerDict.values()
+    return [logging.root, *(logger for logger in known if isinstance(logger, logging.Logger))]
 
 
 def _forget_modules(folder: str, before: set[str]) -> None:
@@ -213,9 +232,11 @@ def _forget_modules(folder: str, before: set[str]) -> None:
 
 
 def _traceback(error: BaseException, folder: str) -> str:
-    """From the first frame of the reader's code on."""
+    """From the first frame of the reader's code on; none where that is not in it, as for its syntax."""
     shown = error.__traceback__
     while shown is not None and not shown.tb_frame.f_code.co_filename.startswith(("<block>", folder)):
         shown = shown.tb_next
-    lines = traceback.format_exception(type(error), error, shown or error.__traceback__)
+    if shown is None and not isinstance(error, SyntaxError | DeadlockError):
+        shown = error.__traceback__
+    lines = traceback.format_exception(type(error), error, shown)
     return "".join(lines).replace(folder + os.sep, "").replace('"<block>"', '"this block"')

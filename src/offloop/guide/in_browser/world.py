@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import builtins
 import contextlib
+import logging
 import os
 import re
 import signal
@@ -16,7 +17,7 @@ import time
 import traceback
 import types
 from collections.abc import Callable, Iterator
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from offloop.guide.in_browser.child_code import PROCESS_NAME, NotSimulatedError
 
@@ -67,6 +68,9 @@ class World:
             (os, "getppid", lambda: 4000),
             *((owner, name, _refusal(f"{owner.__name__}.{name}()")) for owner, name in _refused()),
             (signal, "signal", set_handler),
+            # Or its messages would go where the parent's go.
+            (logging.root, "handlers", []),
+            (logging.root, "level", logging.WARNING),
             (subprocess, "Popen", _refusal("a process of a process")),
             (threading.Thread, "start", _refusal("a thread")),
             (time, "sleep", _refusal("time.sleep() called from here")),
@@ -98,6 +102,7 @@ class World:
         for place, (owner, name, value) in enumerate(self._replaced):
             self._replaced[place] = (owner, name, getattr(owner, name, None))
             setattr(owner, name, value)
+        cast("Any", logging.root.manager)._clear_cache()  # of which levels are heard
 
     def _swap_modules(self, new: dict[str, types.ModuleType]) -> dict[str, types.ModuleType]:
         """Those of the page and `__main__`: a process has its own."""
@@ -156,6 +161,14 @@ class _NoInput:
 
     def __getattr__(self, name: str) -> Any:
         raise NotSimulatedError(f"sys.stdin.{name} used like this")
+
+    def __iter__(self) -> Any:
+        raise NotSimulatedError("sys.stdin read like this")
+
+    def __enter__(self) -> Any:
+        raise NotSimulatedError("`with sys.stdin`")
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 def _exit_code(code: object, stderr: TextIO) -> int:
