@@ -396,7 +396,9 @@ def test_contributing_lists_the_sessions() -> None:
         "README.md",
         ".github/CONTRIBUTING.md",
         ".github/workflows/tests.yml",
+        ".github/workflows/wheel.yml",
         ".github/workflows/zensical.yml",
+        ".readthedocs.yaml",
     ],
 )
 def test_every_command_that_is_written_down_exists(file: str) -> None:

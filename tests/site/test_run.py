@@ -228,7 +228,7 @@ def test_the_run_after_stop_has_a_python_at_once(reader: Page, address: str) -> 
     example.stop.click()
     example.place.get_by_role("button", name="Reset").click()
     made: list[object] = []
-    reader.on("worker", made.append)
+    reader.on("worker", lambda worker: made.append(worker))
     example.run.click()
     api.expect(example.status).to_have_text(re.compile("Running|Loading|Finished"))
 
