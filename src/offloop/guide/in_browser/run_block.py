@@ -137,7 +137,7 @@ def run_block(
     machine.reset()
     error, began = "", time.monotonic()
     streams = sys.stdin, sys.stdout, sys.stderr
-    with recording() as recorded, _on_page(files) as folder:
+    with _on_page(files) as folder, recording() as recorded:
         try:
             _run(code, recorded)
         except SystemExit as ended:
