@@ -229,20 +229,25 @@ def test_output_is_held_back_without_u() -> None:
     assert run(main("-u")) == b"held back\n"
 
 
-def test_a_full_pipe_holds_the_process_up() -> None:
-    """Until somebody reads: who waits for the exit first waits for ever, and is told."""
+def test_a_full_pipe_holds_the_process_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until somebody reads: it does not come to its next line, and who waits for its exit first is told."""
     loud = f"print('x' * {2 * PIPE_BYTES})\nprint('done')"
+    held_up = f"print('x' * {2 * PIPE_BYTES}, flush=True)\nopen('next line', 'w').close()"
 
     async def waits_first() -> None:
-        process = await asyncio.create_subprocess_exec(*python_argv("-c", loud), stdout=PIPE, limit=1024)
+        process = await asyncio.create_subprocess_exec(*python_argv("-c", held_up), stdout=PIPE, limit=1024)
         try:
             await process.wait()
         finally:
+            came_on.append(os.path.exists("next line"))  # noqa: ASYNC240 - a local file
             process.kill()
             await process.communicate()
 
+    came_on: list[bool] = []
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(DeadlockError):
         run(waits_first())
+    assert came_on == [False]
     assert len(run(output_of(loud))[0]) == 2 * PIPE_BYTES + 6
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from offloop.guide.pages import Page, docs_folder, guide_pages
 from tests.site.conftest import SITE
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page as BrowserPage
 
 pytest.importorskip("playwright.sync_api", reason="python3 noxfile.py -s browser looks at the site")
 PAGES = [page for page in guide_pages() if any(fence.shape is not None for fence in page.fences)]
@@ -50,3 +54,26 @@ def test_a_block_with_a_timeline_is_drawn(page: Page) -> None:
         )
         == 1
     )
+
+
+COLOURS = """kinds => Object.fromEntries(kinds.map(kind => {
+  const style = getComputedStyle(document.querySelector(`svg.timeline .${kind}`));
+  return [kind, (kind === "process" ? style.fill : style.stroke).match(/\\d+/g).map(Number)];
+}))"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_stall_is_red_and_nothing_else_is(page: BrowserPage, address: str, scheme: str) -> None:
+    """In both schemes, each with colours of its own."""
+    page.emulate_media(color_scheme=scheme)  # pyright: ignore[reportArgumentType]
+    page.goto(f"{address}anti-patterns/blocking-calls/")
+    colours = page.evaluate(COLOURS, ["stall", "run", "process"])
+
+    def is_red(kind: str) -> bool:
+        red, green, blue = colours[kind][:3]
+        return red > 1.5 * max(green, blue)
+
+    assert is_red("stall"), colours
+    assert not is_red("run"), colours
+    assert not is_red("process"), colours
+    assert len({tuple(colour) for colour in colours.values()}) == 3
