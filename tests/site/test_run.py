@@ -148,6 +148,16 @@ def type_into(page: Page, example: Example, code: str) -> None:
     page.keyboard.insert_text(code)
 
 
+def ran(page: Page, address: str, code: str) -> Example:
+    """An example that has been replaced by *code* and has ended."""
+    show(page, f"{address}anti-patterns/dropped-tasks/")
+    example = Example(page, 0)
+    type_into(page, example, code)
+    example.run.click()
+    example.wait()
+    return example
+
+
 def test_an_edited_example_runs_as_it_is(reader: Page, address: str) -> None:
     """And Reset brings back what was there."""
     show(reader, f"{address}anti-patterns/blocking-calls/")
@@ -271,12 +281,7 @@ def test_an_example_ends_with_its_page(reader: Page, address: str) -> None:
 )
 def test_a_flood_of_output_is_cut(reader: Page, address: str, code: str, most: int) -> None:
     """And says so; what came first is shown."""
-    show(reader, f"{address}anti-patterns/dropped-tasks/")
-    example = Example(reader, 0)
-    type_into(reader, example, code)
-    example.run.click()
-    example.wait()
-    shown = example.written("stdout", "note")
+    shown = ran(reader, address, code).written("stdout", "note")
 
     assert "(more output is left out)" in shown
     assert 100_000 < len(shown) < most
@@ -341,12 +346,9 @@ def test_keys_alone_run_an_example_and_leave_the_editor(reader: Page, address: s
 
 def test_a_deadlock_is_named(reader: Page, address: str) -> None:
     """Where a program on a computer would hang, the example says who waits."""
-    show(reader, f"{address}anti-patterns/swallowing-exceptions/")
-    example = Example(reader, 0)
-    type_into(reader, example, "import asyncio\n\nawait asyncio.Event().wait()\n")
-    example.run.click()
+    example = ran(reader, address, "import asyncio\n\nawait asyncio.Event().wait()\n")
 
-    assert example.wait().startswith("Raised")
+    assert example.status.inner_text().startswith("Raised")
     assert "Deadlock" in example.written("error")
 
 
@@ -360,12 +362,9 @@ def test_a_deadlock_is_named(reader: Page, address: str) -> None:
 )
 def test_what_a_browser_does_not_have_is_named(reader: Page, address: str, code: str, says: str) -> None:
     """Where Python itself says "can't start new thread" and "I/O error"."""
-    show(reader, f"{address}anti-patterns/swallowing-exceptions/")
-    example = Example(reader, 0)
-    type_into(reader, example, code)
-    example.run.click()
+    example = ran(reader, address, code)
 
-    assert example.wait().startswith("Raised")
+    assert example.status.inner_text().startswith("Raised")
     assert says in example.written("error")
 
 
