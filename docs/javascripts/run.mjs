@@ -1,6 +1,8 @@
 // Buttons below each block that runs in the reader's browser. Python is loaded on the first click, and not before.
 // Without this script, and where the site was built without Python for the browser, a block is an ordinary block.
 
+import { linkWith, textsOfLink } from "./edited_link.mjs";
+
 const SPARE_AFTER_MS = 300;
 // After so long without a word, it may be a loop that never ends.
 const HINT_AFTER_MS = 3_000;
@@ -17,7 +19,7 @@ const python = {
   version: "",
   listener: null,
   place: null,
-  // Where it says that another example is running.
+  // Those that say that another example is running.
   refused: [],
 
   make() {
@@ -65,7 +67,7 @@ const python = {
 
   ended() {
     this.listener = null;
-    for (const status of this.refused) status.textContent = "";
+    for (const example of this.refused) example.say("");
     this.refused = [];
     if (!this.spare && this.version) setTimeout(() => (this.spare ??= this.make()), SPARE_AFTER_MS);
   },
@@ -79,6 +81,18 @@ const python = {
 };
 
 // ---- blocks that can be edited --------------------------------------------------------------------------------------
+
+// By the id of a block, or the name of its file. Those of the page that is shown.
+let blocks = new Map();
+
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text); // there is none where the page came without https
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -102,13 +116,49 @@ class Block {
     this.onRun = () => {};
     this.edit = button("Edit", name, () => this.open());
     this.reset = button("Reset", name, () => this.editor.set(this.original));
-    this.reset.hidden = true;
+    this.copy = button("Copy", name, () => this.copyText());
+    this.link = button("Copy link", name, () => this.copyLink());
     this.tries = 0;
+    this.status = element("span", { role: "status", class: "run-status" });
     this.help = element("span", { class: "run-help" }, HELP);
-    this.help.hidden = true;
+    for (const later of [this.reset, this.copy, this.link, this.help]) later.hidden = true;
   }
 
-  async open() {
+  get tools() {
+    return [this.edit, this.reset, this.copy, this.link, this.status, this.help];
+  }
+
+  say(text) {
+    this.status.textContent = text;
+  }
+
+  async copyText() {
+    this.say((await copy(this.text)) ? "Copied." : "This browser lets no page copy: select the text.");
+  }
+
+  async copyLink() {
+    const edited = [...blocks].filter(([, block]) => block.text !== block.original);
+    if (!edited.length) {
+      this.say("Nothing was changed: the address of this page is the link.");
+      return;
+    }
+    const link = await linkWith(edited.map(([key, block]) => [key, block.text]));
+    if (await copy(link)) {
+      this.say("A link to this page with your changes was copied.");
+    } else {
+      history.replaceState(history.state, "", link);
+      this.say("The address of this page is now a link to your changes.");
+    }
+  }
+
+  async open(text = this.text, why = "") {
+    this.text = text;
+    if (this.editor) this.editor.set(text);
+    else await this.makeEditor();
+    if (why) this.say(why);
+  }
+
+  async makeEditor() {
     this.edit.disabled = true;
     const again = this.tries++ ? `?${this.tries}` : "";
     let makeEditor;
@@ -125,7 +175,7 @@ class Block {
     this.help.textContent = HELP;
     this.shown.querySelector("pre").hidden = true;
     this.edit.hidden = true;
-    this.reset.hidden = this.help.hidden = false;
+    for (const tool of [this.reset, this.copy, this.link, this.help]) tool.hidden = false;
     this.editor = makeEditor(this.shown, {
       text: this.text,
       label: `Editor of ${this.name}. Control and Enter runs it. Escape, then Tab leaves the editor.`,
@@ -146,19 +196,25 @@ class Example {
     this.run = button("Run", name, () => this.go());
     this.stop = button("Stop", name, () => this.halt());
     this.stop.hidden = true;
-    this.status = element("span", { role: "status", class: "run-status" });
     this.output = element("pre", { role: "log", class: "run-output", tabindex: "0", "aria-label": `Output of ${name}` });
     this.figure = element("figure", { class: "timeline-figure" });
     this.output.hidden = this.figure.hidden = true;
     this.run.classList.add("run-first");
     place.append(
-      element("div", { class: "run-bar" }, this.run, this.stop, block.edit, block.reset, this.status, block.help),
+      element("div", { class: "run-bar" }, this.run, this.stop, ...block.tools),
       this.output,
       this.figure,
     );
     place.hidden = false;
+    this.asked = block;
     block.onRun = () => this.go();
-    for (const file of files) if (file.block) file.block.onRun = () => this.go();
+    for (const file of files) if (file.block) file.block.onRun = () => this.go(file.block);
+  }
+
+  // Also where the reader is, when it was run from the editor of a file.
+  say(text) {
+    this.block.say(text);
+    if (this.asked !== this.block) this.asked.say(text && `Below: ${text}`);
   }
 
   request() {
@@ -167,18 +223,19 @@ class Example {
     return { files, code: this.block.text, name: this.needs.name, timeline: this.needs.timeline };
   }
 
-  go() {
+  go(asked = this.block) {
     if (python.isBusy && python.place === this.output) return;
+    this.asked = asked;
     if (python.isBusy) {
-      this.status.textContent = "Another example is running: stop it first.";
-      python.refused.push(this.status);
+      this.say("Another example is running: stop it first.");
+      python.refused.push(this);
       return;
     }
     this.output.replaceChildren();
     this.output.hidden = false;
     this.figure.hidden = true;
     this.block.shown.dataset.state = "running";
-    this.status.textContent = python.isReady ? RUNNING : "Loading Python (6 MB, once)…";
+    this.say(python.isReady ? RUNNING : "Loading Python (6 MB, once)…");
     this.stop.hidden = false;
     this.expect(python.isReady);
     const hadFocus = document.activeElement === this.run;
@@ -191,15 +248,15 @@ class Example {
   expect(isRunning) {
     clearTimeout(this.hint);
     if (!isRunning) return;
-    if (this.status.textContent === HINT) this.status.textContent = RUNNING;
-    this.hint = setTimeout(() => (this.status.textContent = HINT), HINT_AFTER_MS);
+    if (this.block.status.textContent === HINT) this.say(RUNNING);
+    this.hint = setTimeout(() => this.say(HINT), HINT_AFTER_MS);
   }
 
   hear(message) {
     this.expect(message.kind === "ready" || message.kind === "output");
     switch (message.kind) {
       case "ready":
-        this.status.textContent = `Python ${message.version} is there, running…`;
+        this.say(`Python ${message.version} is there, running…`);
         break;
       case "output":
         for (const [stream, text] of message.parts) this.write(stream, text);
@@ -239,7 +296,7 @@ class Example {
   end(state, text) {
     this.expect(false);
     if (python.isBusy) python.ended();
-    this.status.textContent = text;
+    this.say(text);
     const hadFocus = document.activeElement === this.stop;
     this.stop.hidden = true;
     this.run.hidden = false;
@@ -268,12 +325,12 @@ function enhance() {
   // The page with the Stop button has gone.
   if (python.isBusy && !python.place.isConnected) python.stop();
   const shown = fileBlocks();
-  const blocks = new Map();
+  blocks = new Map();
   const fileBlock = (name, text) => {
     if (!blocks.has(name) && shown.has(name)) {
       const block = new Block(shown.get(name), name, text);
       blocks.set(name, block);
-      shown.get(name).after(element("div", { class: "run-bar" }, block.edit, block.reset, block.help));
+      shown.get(name).after(element("div", { class: "run-bar" }, ...block.tools));
     }
     return blocks.get(name);
   };
@@ -285,9 +342,35 @@ function enhance() {
     const needs = read[number];
     const many = places.length > 1 ? `example ${number + 1}` : "the example";
     const files = needs.editable.map((name) => ({ name, block: fileBlock(name, needs.files[name]) }));
-    new Example(place, needs, new Block(blockOf(place), many, needs.code), files);
+    const block = new Block(blockOf(place), many, needs.code);
+    blocks.set(needs.name, block);
+    new Example(place, needs, block, files);
   }
+  openLinked();
 }
+
+// Shown, and run by nobody but the reader: a link may come from anybody.
+async function openLinked() {
+  let place = [...blocks.values()].at(-1); // the first of the page
+  if (!place) return;
+  try {
+    const texts = await textsOfLink();
+    if (!texts) return;
+    const linked = texts.filter(([key]) => blocks.has(key));
+    if (!linked.length) place.say("The code of this link belongs to an example that is no longer on this page.");
+    for (const [key, text] of linked) {
+      place = blocks.get(key);
+      await place.open(text, "From the link, and not from this page.");
+    }
+  } catch (error) {
+    console.error(error);
+    place.say("The code of this link cannot be read: it may have been cut.");
+  }
+  place.shown.scrollIntoView({ block: "center" });
+}
+
+// A link that is pasted into the address of its page loads nothing.
+window.addEventListener("hashchange", openLinked);
 
 // With navigation.instant another page comes without a load; the worker stays.
 if (window.document$) window.document$.subscribe(enhance);

@@ -15,7 +15,6 @@ import time
 from offloop import RunMode, SubprocessWrapper
 from tests.benchmarks.approaches import Heart, One, by_asyncio
 
-
 STARTS = 5
 
 

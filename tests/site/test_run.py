@@ -204,6 +204,99 @@ async def handler() -> bytes:
     assert "1 simulated process" in example.status.inner_text()
 
 
+def test_a_listing_says_what_its_example_did(reader: Page, address: str) -> None:
+    """Where the reader is who pressed Control and Enter in it: the example may be out of sight."""
+    show(reader, f"{address}anti-patterns/blocking-calls/")
+    reader.get_by_role("button", name="Edit blocking_handler.py").click()
+    replace_in_editor(reader, "0.5", "0.2")
+    reader.keyboard.press("Control+Enter")
+    bar = reader.locator(".highlight:has(.cm-editor) + .run-bar")
+
+    api.expect(bar.get_by_role("status")).to_have_text(
+        re.compile("^Below: Finished after"), timeout=STARTS_WITHIN_MS
+    )
+
+
+CODE_OF_LINK = "From the link, and not from this page."
+NO_CLIPBOARD = "Object.defineProperty(navigator, 'clipboard', {value: undefined})"
+
+
+@pytest.mark.parametrize("clipboard", [True, False], ids=["clipboard", "no clipboard"])
+def test_a_link_carries_the_changes(page: Page, address: str, clipboard: bool) -> None:
+    """Of the listing and of the example. It is run by nobody but the reader, and Reset brings back the page's own."""
+    if clipboard:
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    else:
+        page.add_init_script(NO_CLIPBOARD)
+    page.goto(f"{address}anti-patterns/blocking-calls/")
+    page.get_by_role("button", name="Edit blocking_handler.py").click()
+    replace_in_editor(page, "0.5", "0.2")
+    example = Example(page, 0)
+    example.edit.click()
+    replace_in_editor(page, "ticks in half a second", "ticks \N{SNOWMAN}")
+    example.place.get_by_role("button", name="Copy link").click()
+    api.expect(example.status).to_have_text(
+        "A link to this page with your changes was copied."
+        if clipboard
+        else "The address of this page is now a link to your changes."
+    )
+    link = page.evaluate("navigator.clipboard.readText()") if clipboard else page.url
+
+    other = page.context.new_page()
+    other.goto(link)
+    linked = Example(other, 0)
+    api.expect(other.locator(".cm-content")).to_have_count(2)
+    api.expect(linked.status).to_have_text(CODE_OF_LINK)
+    api.expect(linked.output).to_be_hidden()
+    api.expect(other.locator(".cm-content").first).to_contain_text("time.sleep(0.2)")
+    linked.run.click()
+    linked.wait()
+    assert linked.written("stdout") == "0 ticks \N{SNOWMAN}\n"
+
+    linked.place.get_by_role("button", name="Reset").click()
+    linked.run.click()
+    linked.wait(RUNS_WITHIN_MS)
+    assert linked.written("stdout") == "0 ticks in half a second\n"
+
+
+@pytest.mark.parametrize(
+    ("fragment", "says"),
+    [
+        ("#edited=q1ZKy", "The code of this link cannot be read: it may have been cut."),
+        ("#edited=%%%", "The code of this link cannot be read: it may have been cut."),
+        # [["gone","1"]]
+        ("#edited=i45WSs_PS1XSUTJUio0FAA", "The code of this link belongs to an example that is no longer on"),
+    ],
+    ids=["cut", "made up", "of an example that has gone"],
+)
+def test_a_link_without_code_for_the_page_says_so(
+    page: Page, address: str, fragment: str, says: str
+) -> None:
+    """At the first example, also where the link is pasted into the address of the open page; and the example runs."""
+    page.goto(f"{address}anti-patterns/dropped-tasks/")
+    example = Example(page, 0)
+    api.expect(example.run).to_be_visible()
+    page.evaluate("fragment => { location.hash = fragment }", fragment)
+
+    api.expect(example.status).to_contain_text(says)
+    api.expect(example.place).to_be_in_viewport()
+    assert page.locator(".cm-content").count() == 0
+
+
+def test_copy_takes_what_the_editor_holds(page: Page, address: str) -> None:
+    """The button of the theme stays with the page's own text, which is hidden."""
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(f"{address}anti-patterns/dropped-tasks/")
+    example = Example(page, 0)
+    type_into(page, example, "print('mine')\n")
+    example.place.get_by_role("button", name="Copy example 1").click()
+    api.expect(example.status).to_have_text("Copied.")
+
+    assert page.evaluate("navigator.clipboard.readText()") == "print('mine')\n"
+    example.place.get_by_role("button", name="Copy link").click()
+    api.expect(example.status).to_contain_text("was copied")
+
+
 def test_stop_ends_a_loop_that_never_waits(reader: Page, address: str) -> None:
     """The page stays alive meanwhile, and the next Run works."""
     show(reader, f"{address}anti-patterns/tight-loops/")
