@@ -597,6 +597,31 @@ def test_runs_do_not_see_each_other() -> None:
     assert answers["an exit is no error"]["notes"] == ["It ended itself with exit code 0."]
 
 
+MISSING = {
+    "import module_of_mine": "There is no module_of_mine in this browser, only anyio, offloop and most of Python's own",
+    "import socket\nsocket.create_connection(('127.0.0.1', 1))": "There is no network in a browser",
+    "import socket\nsocket.socket().bind(('127.0.0.1', 0))": "There is no network in a browser",
+    "import urllib.request\nurllib.request.urlopen('http://127.0.0.1:1')": "There is no network in a browser",
+    "import asyncio\nawait asyncio.open_connection('127.0.0.1', 1)": "There is no network in a browser",
+    "import asyncio\nawait asyncio.open_connection('localhost', 1)": "There is no network in a browser",
+    "import asyncio\nawait asyncio.start_server(print, 'localhost', 0)": "There is no network in a browser",
+    "import asyncio, signal\nasyncio.get_running_loop().add_signal_handler(signal.SIGTERM, print)\n"
+    "await asyncio.sleep(0)": "There are no signals in a browser",
+}
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="what stands in for a browser needs a Python that is much like its own"
+)
+def test_what_a_browser_lacks_is_said() -> None:
+    """Python's own error would speak of something else, or there would be none."""
+    requests = [json.dumps({"files": {}, "code": code, "name": "x", "timeline": False}) for code in MISSING]
+
+    for code, answer in zip(MISSING, run_in_a_browser(requests), strict=True):
+        assert answer["error"], code
+        assert MISSING[code] in "\n".join([answer["error"], *answer["notes"]]), code
+
+
 TWICE = """
 import asyncio
 

@@ -450,15 +450,21 @@ def test_a_deadlock_is_named(reader: Page, address: str) -> None:
     [
         ("import asyncio\n\nawait asyncio.to_thread(print)\n", "There are no threads in a browser."),
         ("input()\n", "There is no terminal in a browser"),
+        ("import uvicorn\n", "There is no uvicorn in this browser"),
+        ("import socket\nsocket.create_connection(('127.0.0.1', 1))\n", "There is no network in a browser"),
+        (
+            "import asyncio\n\nawait asyncio.open_connection('127.0.0.1', 1)\n",
+            "There is no network in a browser",
+        ),
     ],
-    ids=["thread", "input"],
+    ids=["thread", "input", "module", "socket", "stream"],
 )
 def test_what_a_browser_does_not_have_is_named(reader: Page, address: str, code: str, says: str) -> None:
     """Where Python itself says "can't start new thread" and "I/O error"."""
     example = ran(reader, address, code)
 
     assert example.status.inner_text().startswith("Raised")
-    assert says in example.written("error")
+    assert says in example.written("error", "note")
 
 
 def test_an_example_that_was_edited_and_run_has_no_fault(reader: Page, address: str) -> None:

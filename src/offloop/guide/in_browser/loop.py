@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import selectors
+import socket
 import sys
 import time
 from asyncio import base_subprocess, selector_events, transports
@@ -104,6 +105,13 @@ class SimulatedLoop(selector_events.BaseSelectorEventLoop):
         executor: Executor | None = getattr(self, "_default_executor", None)
         if executor is not None:
             executor.shutdown()
+
+    # Those of asyncio ask a thread, and do not say what is missing.
+    async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
+        return socket.getaddrinfo(host, port, **options)
+
+    def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:
+        raise NotImplementedError("There are no signals in a browser: run this on your computer.")
 
     # Asked for by BaseEventLoop.subprocess_exec().
     async def _make_subprocess_transport(

@@ -17,6 +17,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -30,7 +31,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from json import dumps, loads  # by name: a block may change the module
-from typing import Any
+from typing import Any, NoReturn
 
 from offloop.guide.in_browser.child_code import NotSimulatedError
 from offloop.guide.in_browser.loop import DeadlockError, SimulatedLoop
@@ -76,6 +77,10 @@ def install() -> None:
         os.makedirs("/dev/fd", exist_ok=True)  # programs count what is in it
         threading.Thread.start = _no_thread  # type: ignore[method-assign]
         builtins.input = _no_input
+        # Its own sockets seem to connect, to whatever there is or is not.
+        for name in ("connect", "connect_ex", "bind", "sendto"):
+            setattr(socket.socket, name, _no_network)
+        socket.getaddrinfo = _no_network
     if importlib.util.find_spec("resource") is None:
         sys.modules["resource"] = _without_limits()
 
@@ -89,6 +94,10 @@ def _no_thread(thread: threading.Thread) -> None:
 
 def _no_input(prompt: object = "") -> str:
     raise OSError("There is no terminal in a browser: put what you would type into the code.")
+
+
+def _no_network(*_: object, **__: object) -> NoReturn:
+    raise OSError("There is no network in a browser: run this on your computer.")
 
 
 def _without_limits() -> types.ModuleType:
@@ -144,6 +153,10 @@ def run_block(
             machine.note(_about_exit(ended.code))
         except BaseException as raised:
             error = _traceback(raised, folder)
+            if isinstance(raised, ModuleNotFoundError):
+                machine.note(
+                    f"There is no {raised.name} in this browser, only anyio, offloop and most of Python's own library."
+                )
         seconds = time.monotonic() - began
         machine.kill_all()
         sys.stdin, sys.stdout, sys.stderr = streams
