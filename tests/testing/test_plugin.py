@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
@@ -74,6 +75,38 @@ def test_how_long_a_block_may_hold_the_loop_can_be_said(project: Project) -> Non
     assert "held the event loop" in project.run("docs").text
     assert "(more than 300 ms needs" in project.run("docs", "--hold-limit", "0.3").text
     assert project.run("docs", "--hold-limit", "3").code == 0
+
+
+HELD = """```python
+import asyncio, pathlib, time
+
+runs = pathlib.Path(RUNS)
+runs.write_text(runs.read_text() + "x" if runs.exists() else "x")
+time.sleep(0.4 if runs.read_text() in HOLDS else 0)
+await asyncio.sleep(0)
+```
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["here", "in a worker"])
+def test_a_block_that_held_the_loop_once_is_run_again(project: Project, workers: tuple[str, ...]) -> None:
+    """A busy machine is not its fault. One that holds the loop each time fails, after the second run."""
+
+    def page(name: str, holds: tuple[str, ...]) -> Path:
+        runs = project.root / f"{name}.txt"
+        project.write(f"docs/{name}.md", HELD.replace("RUNS", repr(str(runs))).replace("HOLDS", repr(holds)))
+        return runs
+
+    page("once", ("x",))
+    runs = page("always", ("x", "xx"))
+    once = project.run("docs/once.md", *workers)
+    always = project.run("docs/always.md", *workers)
+
+    assert once.code == 0, once.text
+    assert "run again docs/once.md:1: held the event loop for" in once.text
+    assert always.code == 1
+    assert "run again" not in always.text
+    assert runs.read_text() == "xx"
 
 
 def test_a_run_without_pages_prints_no_tally(project: Project) -> None:

@@ -53,6 +53,7 @@ class Accounts:
         self.lines: dict[Path, set[int]] = {}
         self.fixes: list[Fix] = []
         self.unpublished: list[tuple[str, str]] = []
+        self.held_once: list[tuple[str, str]] = []
         self.tally: Tally = Tally()
 
     def _name(self, path: Path) -> str:
@@ -63,7 +64,14 @@ class Accounts:
         self.pages[page.path] = page
 
     def ran(
-        self, page: str, line: int, ran: list[int], passed: bool, fix: Fix | None, unpublished: str
+        self,
+        page: str,
+        line: int,
+        ran: list[int],
+        passed: bool,
+        fix: Fix | None,
+        unpublished: str,
+        held_once: str,
     ) -> None:
         """One block was run, here or in a worker."""
         path = Path(page)
@@ -73,6 +81,8 @@ class Accounts:
             self.fixes.append(fix)
         if unpublished:
             self.unpublished.append((f"{self._name(path)}:{line}", unpublished))
+        if held_once:
+            self.held_once.append((f"{self._name(path)}:{line}", held_once))
 
     def close(self) -> None:
         """Make the tally of all pages below the arguments, and of those that were collected."""
@@ -153,6 +163,8 @@ class Accounts:
             writer.line(f"  rewrote the output {self._name(Path(where))}", yellow=True)
         for where, reason in self.unpublished:
             writer.line(f"  no timeline of {where}: {reason}", yellow=True)
+        for where, reason in self.held_once:
+            writer.line(f"  run again {where}: {reason}; not the second time", yellow=True)
         line = self.tally.line()
         if chosen:
             line = line.rpartition(",")[0] + " (only some blocks were chosen)"

@@ -286,7 +286,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """What the runner found out travels with the report, so that it arrives under pytest-xdist too."""
     if not isinstance(item, MarkdownInlinePythonItem):
         return (yield)
-    runners.state.ran, runners.state.fix, runners.state.unpublished = set(), None, ""
+    runners.state.ran, runners.state.fix = set(), None
+    runners.state.unpublished = runners.state.held_once = ""
     try:
         return (yield)
     finally:
@@ -297,6 +298,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
             "ran": sorted(runners.state.ran),
             "fix": asdict(fix) if fix else None,
             "unpublished": runners.state.unpublished,
+            "held_once": runners.state.held_once,
         }
         item.user_properties.append((_PROPERTY, json.dumps(found)))
 
