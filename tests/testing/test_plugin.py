@@ -88,8 +88,7 @@ await asyncio.sleep(0)
 """
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["here", "in a worker"])
-def test_a_block_that_held_the_loop_once_is_run_again(project: Project, workers: tuple[str, ...]) -> None:
+def test_a_block_that_held_the_loop_once_is_run_again(project: Project) -> None:
     """A busy machine is not its fault. One that holds the loop each time fails, after the second run."""
 
     def page(name: str, holds: tuple[str, ...]) -> Path:
@@ -99,8 +98,8 @@ def test_a_block_that_held_the_loop_once_is_run_again(project: Project, workers:
 
     page("once", ("x",))
     runs = page("always", ("x", "xx"))
-    once = project.run("docs/once.md", *workers)
-    always = project.run("docs/always.md", *workers)
+    once = project.run("docs/once.md")
+    always = project.run("docs/always.md")
 
     assert once.code == 0, once.text
     assert "run again docs/once.md:1: held the event loop for" in once.text
