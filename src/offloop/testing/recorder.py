@@ -238,14 +238,16 @@ class Recorded:
         )
 
     def _task_lanes(self) -> Iterator[Task]:
-        names: list[str] = []
+        taken: set[str] = set()
+        numbers: dict[str, Iterator[int]] = {}
         for lane in self._lanes:
             if lane.is_shown:
-                numbered = itertools.chain(
-                    [lane.label], (f"{lane.label} {number}" for number in itertools.count(2))
-                )
-                names.append(next(one for one in numbered if one not in names))
-                yield Task(names[-1], tuple(lane.steps), tuple(lane.stalls))
+                name = label = lane.label
+                counting = numbers.setdefault(label, itertools.count(2))
+                while name in taken:
+                    name = f"{label} {next(counting)}"
+                taken.add(name)
+                yield Task(name, tuple(lane.steps), tuple(lane.stalls))
 
 
 def _key(owner: Any) -> object:

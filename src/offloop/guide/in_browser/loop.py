@@ -9,17 +9,16 @@ from __future__ import annotations
 import asyncio
 import os
 import selectors
-import socket
 import sys
 import time
 from asyncio import base_subprocess, selector_events, transports
 from concurrent.futures import Executor
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from offloop.guide.in_browser.child_code import NotSimulatedError
 from offloop.guide.in_browser.machine import NeverError, Pipe, Process, machine
 
-__all__ = ("DeadlockError", "SimulatedLoop")
+__all__ = ("DeadlockError", "SimulatedLoop", "no_network")
 
 _READ_BYTES = 64 * 1024
 _NOT_THE_READERS = tuple(
@@ -28,6 +27,11 @@ _NOT_THE_READERS = tuple(
 # Of coroutines, of what `types.coroutine` makes, and of asynchronous generators.
 _FRAMES = ("cr_frame", "gi_frame", "ag_frame")
 _AWAITED = ("cr_await", "gi_yieldfrom", "ag_await")
+
+
+def no_network(*_: object, **__: object) -> NoReturn:
+    """In place of what would open a connection, or look for an address."""
+    raise OSError("There is no network in a browser: run this on your computer.")
 
 
 class DeadlockError(RuntimeError):
@@ -106,9 +110,15 @@ class SimulatedLoop(selector_events.BaseSelectorEventLoop):
         if executor is not None:
             executor.shutdown()
 
-    # Those of asyncio ask a thread, and do not say what is missing.
-    async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
-        return socket.getaddrinfo(host, port, **options)
+    # Those of asyncio ask a thread, or for what this module socket does not have.
+    async def getaddrinfo(self, *_: Any, **__: Any) -> Any:
+        no_network()
+
+    async def create_server(self, *_: Any, **__: Any) -> Any:
+        no_network()
+
+    async def create_connection(self, *_: Any, **__: Any) -> Any:
+        no_network()
 
     def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:
         raise NotImplementedError("There are no signals in a browser: run this on your computer.")

@@ -15,6 +15,7 @@ import heapq
 import io
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -191,7 +192,8 @@ class Process:
     def _program(self, argv: Sequence[str]) -> tuple[CodeType, list[str], str]:
         """Its code, its sys.argv, and the first folder of its sys.path."""
         name = os.path.basename(argv[0]) if argv else ""
-        if argv[0] != sys.executable and name not in ("python", "python3"):
+        if argv[0] != sys.executable and not re.fullmatch(r"python(3(\.\d+)?)?", name):
+            machine.missing.append(argv[0])
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), argv[0])
         words = list(argv[1:])
         while words:
@@ -432,7 +434,7 @@ def _pipe_or_none(name: str, wish: Any) -> Pipe | None:
         return Pipe()
     if wish is None or wish == subprocess.DEVNULL:
         return None
-    raise NotSimulatedError(f"{name}={wish!r}: only PIPE and DEVNULL are")
+    raise NotSimulatedError(f"{name}={wish!r} instead of PIPE or DEVNULL")
 
 
 _IGNORED_OPTIONS = ("bufsize", "close_fds", "creationflags", "process_group", "start_new_session", "shell")
@@ -485,6 +487,12 @@ class Machine:
         self._has_a_turn: Process | None = None
         self.started: int = 0
         self.notes: list[str] = []
+        self.missing: list[str] = []
+        """Programs that were asked for and that no browser has."""
+
+    def process(self, pid: int) -> Process | None:
+        """The one with this number, while it runs."""
+        return next((process for process in self._processes if process.pid == pid), None)
 
     def take_pid(self) -> int:
         """A number that no other process has had."""
@@ -559,6 +567,7 @@ class Machine:
         self.started = 0
         NotSimulatedError.said.clear()
         self.notes.clear()
+        self.missing.clear()
 
 
 machine: Machine = Machine()

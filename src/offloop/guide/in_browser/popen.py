@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -65,12 +65,22 @@ class _Writer:
         self.pipe.write(content)
         return len(data)
 
+    def writelines(self, lines: Iterable[Any]) -> None:
+        """Each of them, as it is."""
+        for line in lines:
+            self.write(line)
+
     def flush(self) -> None:
         """Nothing is held back."""
 
     def close(self) -> None:
         """The process reads the end."""
         self.pipe.has_writer = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether the process will read the end."""
+        return not self.pipe.has_writer
 
 
 class SimulatedPopen:
@@ -142,6 +152,8 @@ class SimulatedPopen:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, shown: TracebackType | None
     ) -> None:
+        if self.stdin is not None:
+            self.stdin.close()
         self.wait()
 
     def __class_getitem__(cls, item: Any) -> Any:

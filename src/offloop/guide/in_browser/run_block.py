@@ -6,6 +6,7 @@ import ast
 import asyncio
 import builtins
 import contextlib
+import errno
 import gc
 import importlib
 import importlib.util
@@ -34,7 +35,7 @@ from json import dumps, loads  # by name: a block may change the module
 from typing import Any, NoReturn
 
 from offloop.guide.in_browser.child_code import NotSimulatedError
-from offloop.guide.in_browser.loop import DeadlockError, SimulatedLoop
+from offloop.guide.in_browser.loop import DeadlockError, SimulatedLoop, no_network
 from offloop.guide.in_browser.machine import machine
 from offloop.guide.in_browser.popen import SimulatedPopen
 
@@ -69,6 +70,8 @@ def install() -> None:
     for place, name in itertools.product(places, _LOOPS):
         if hasattr(place, name):
             setattr(place, name, SimulatedLoop)
+    # Whatever has loaded this interpreter may have set one, whose loops are other ones.
+    getattr(events, "_set_event_loop_policy", asyncio.set_event_loop_policy)(None)
     subprocess.Popen = SimulatedPopen  # type: ignore[misc,assignment]
     if not hasattr(time, "thread_time"):
         time.thread_time = time.process_time  # there is one thread, and it has the processor for itself
@@ -79,8 +82,11 @@ def install() -> None:
         builtins.input = _no_input
         # Its own sockets seem to connect, to whatever there is or is not.
         for name in ("connect", "connect_ex", "bind", "sendto"):
-            setattr(socket.socket, name, _no_network)
-        socket.getaddrinfo = _no_network
+            setattr(socket.socket, name, no_network)
+        for name in ("getaddrinfo", "gethostbyname", "gethostbyname_ex"):
+            setattr(socket, name, no_network)
+        os.kill = os.killpg = _signal_simulated
+        os.system = os.popen = _no_shell
     if importlib.util.find_spec("resource") is None:
         sys.modules["resource"] = _without_limits()
 
@@ -96,8 +102,17 @@ def _no_input(prompt: object = "") -> str:
     raise OSError("There is no terminal in a browser: put what you would type into the code.")
 
 
-def _no_network(*_: object, **__: object) -> NoReturn:
-    raise OSError("There is no network in a browser: run this on your computer.")
+def _no_shell(*_: object, **__: object) -> NoReturn:
+    raise OSError("There is no shell in a browser: run this on your computer.")
+
+
+def _signal_simulated(pid: int, sig: int) -> None:
+    """In place of `os.kill` and `os.killpg`: a simulated process has a group of its own."""
+    process = machine.process(pid)
+    if process is None:
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+    if sig:
+        process.send_signal(sig)
 
 
 def _without_limits() -> types.ModuleType:
@@ -153,10 +168,12 @@ def run_block(
             machine.note(_about_exit(ended.code))
         except BaseException as raised:
             error = _traceback(raised, folder)
-            if isinstance(raised, ModuleNotFoundError):
+            for name in _missing_modules(raised):
                 machine.note(
-                    f"There is no {raised.name} in this browser, only anyio, offloop and most of Python's own library."
+                    f"There is no {name} in this browser, only anyio, offloop and most of Python's own library."
                 )
+            for name in machine.missing:
+                machine.note(f"There is no {name} in a browser: only programs in Python are simulated.")
         seconds = time.monotonic() - began
         machine.kill_all()
         sys.stdin, sys.stdout, sys.stderr = streams
@@ -167,6 +184,13 @@ def run_block(
     return Ended(error, machine.started, notes, seconds), recorded
 
 
+def _missing_modules(error: BaseException) -> set[str | None]:
+    """Also of each error in a group. Subclasses speak of something else, such as of the version of a package."""
+    if isinstance(error, BaseExceptionGroup):
+        return {name for each in error.exceptions for name in _missing_modules(each)}
+    return {error.name} if type(error) is ModuleNotFoundError else set()
+
+
 def _about_exit(code: object) -> str:
     if isinstance(code, str):
         print(code, file=sys.stderr)
@@ -175,8 +199,7 @@ def _about_exit(code: object) -> str:
 
 
 def _run(code: str, recorded: Any) -> None:
-    module = types.ModuleType("fence")
-    sys.modules["fence"] = module
+    module = sys.modules["__main__"] = types.ModuleType("__main__")
     # So that a traceback shows the line.
     linecache.cache["<block>"] = (len(code), None, code.splitlines(keepends=True), "<block>")
     compiled = compile(code, "<block>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
@@ -201,6 +224,7 @@ def _on_page(files: Mapping[str, str]) -> Generator[str]:
     here, path, environment = os.getcwd(), list(sys.path), dict(os.environ)
     modules, handlers = set(sys.modules), {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
     loggers = {logger: (logger.level, logger.handlers[:], logger.propagate) for logger in _loggers()}
+    standard, recursion_limit, main = _standard_modules(), sys.getrecursionlimit(), sys.modules["__main__"]
     try:
         for name, content in files.items():
             with open(os.path.join(folder, name), "w", encoding="utf-8", newline="\n") as file:
@@ -224,9 +248,30 @@ def _on_page(files: Mapping[str, str]) -> Generator[str]:
             level, kept, logger.propagate = loggers.get(logger, (logging.NOTSET, [], True))
             logger.setLevel(level)
             logger.handlers[:] = kept
+        sys.modules["__main__"] = main
         _forget_modules(folder, modules)
+        _restore(standard)
+        sys.setrecursionlimit(recursion_limit)
         sys.path_importer_cache.pop(folder, None)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _standard_modules() -> dict[types.ModuleType, dict[str, Any]]:
+    """What the names of Python's own modules stand for; a block may give them another meaning."""
+    return {
+        module: dict(vars(module))
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] in sys.stdlib_module_names and type(module) is types.ModuleType
+    }
+
+
+def _restore(names_of: Mapping[types.ModuleType, Mapping[str, Any]]) -> None:
+    """What has come since stays: the modules of a package that were imported, among others."""
+    for module, names in names_of.items():
+        now = vars(module)
+        for name, value in names.items():
+            if name not in now or now[name] is not value:
+                setattr(module, name, value)
 
 
 def _loggers() -> list[logging.Logger]:
@@ -239,7 +284,7 @@ def _forget_modules(folder: str, before: set[str]) -> None:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         for name in set(sys.modules) - before:
             file = getattr(sys.modules[name], "__file__", None) or ""
-            if name == "fence" or os.path.dirname(file) == folder:
+            if os.path.dirname(file) == folder:
                 del sys.modules[name]
         gc.collect()
 
