@@ -1,7 +1,7 @@
 // Buttons below each block that runs in the reader's browser. Python is loaded on the first click, and not before.
 // Without this script, and where the site was built without Python for the browser, a block is an ordinary block.
 
-import { linkWith, textsOfLink } from "./edited_link.mjs";
+import { hasLink, linkWith, setAddress, textsOfLink, withoutLink } from "./edited_link.mjs";
 
 const SPARE_AFTER_MS = 300;
 // After so long without a word, it may be a loop that never ends.
@@ -113,49 +113,75 @@ class Block {
     this.name = name;
     this.original = this.text = text.replace(/\n$/, "");
     this.editor = null;
+    this.opening = null;
+    this.isLinked = false;
     this.onRun = () => {};
     this.edit = button("Edit", name, () => this.open());
-    this.reset = button("Reset", name, () => this.editor.set(this.original));
+    this.reset = button("Reset", name, () => this.putBack());
     this.copy = button("Copy", name, () => this.copyText());
     this.link = button("Copy link", name, () => this.copyLink());
     this.tries = 0;
     this.status = element("span", { role: "status", class: "run-status" });
-    this.help = element("span", { class: "run-help" }, HELP);
-    for (const later of [this.reset, this.copy, this.link, this.help]) later.hidden = true;
+    this.help = element("span", { "aria-live": "polite", class: "run-help" });
+    for (const later of [this.reset, this.copy, this.link]) later.hidden = true;
+  }
+
+  get isEdited() {
+    return this.text !== this.original;
   }
 
   get tools() {
     return [this.edit, this.reset, this.copy, this.link, this.status, this.help];
   }
 
+  // How its run goes.
   say(text) {
     this.status.textContent = text;
   }
 
+  // About its text; without one, how the editor is used.
+  tell(text = this.editor ? HELP : "") {
+    this.help.textContent = text;
+  }
+
   async copyText() {
-    this.say((await copy(this.text)) ? "Copied." : "This browser lets no page copy: select the text.");
+    this.tell((await copy(this.text)) ? "Copied." : "This browser lets no page copy: select the text.");
   }
 
   async copyLink() {
-    const edited = [...blocks].filter(([, block]) => block.text !== block.original);
-    if (!edited.length) {
-      this.say("Nothing was changed: the address of this page is the link.");
-      return;
-    }
-    const link = await linkWith(edited.map(([key, block]) => [key, block.text]));
-    if (await copy(link)) {
-      this.say("A link to this page with your changes was copied.");
-    } else {
-      history.replaceState(history.state, "", link);
-      this.say("The address of this page is now a link to your changes.");
+    const edited = [...blocks].filter(([, block]) => block.isEdited).map(([key, block]) => [key, block.text]);
+    try {
+      const link = edited.length ? await linkWith(edited) : withoutLink();
+      const isCopied = await copy(link);
+      if (!isCopied) setAddress(link);
+      const what = edited.length ? "a link to this page with your changes" : "a link to this page; nothing was changed";
+      this.tell(isCopied ? `Copied: ${what}.` : `The address above is now ${what}.`);
+    } catch (error) {
+      console.error(error);
+      this.tell(error instanceof RangeError ? error.message : "This browser cannot make a link.");
     }
   }
 
-  async open(text = this.text, why = "") {
-    this.text = text;
-    if (this.editor) this.editor.set(text);
-    else await this.makeEditor();
-    if (why) this.say(why);
+  putBack() {
+    this.editor.set(this.original);
+    this.isLinked = false;
+    this.tell();
+    if (hasLink() && ![...blocks.values()].some((block) => block.isEdited)) setAddress(withoutLink());
+  }
+
+  // Code that was never shown must not run: without an editor it stays out.
+  async showLinked(text) {
+    await this.open();
+    if (!this.editor) return;
+    this.editor.set(text);
+    this.isLinked = true;
+    this.tell("From the link, and not from this page.");
+  }
+
+  async open() {
+    this.opening ??= this.makeEditor();
+    await this.opening;
+    if (!this.editor) this.opening = null;
   }
 
   async makeEditor() {
@@ -167,22 +193,42 @@ class Block {
       ({ makeEditor } = await import(new URL(`../vendor/editor.mjs${again}`, import.meta.url)));
     } catch (error) {
       console.error(error);
-      this.help.textContent = "The editor could not be loaded from this site.";
-      this.help.hidden = false;
+      this.tell("The editor could not be loaded from this site.");
       this.edit.disabled = false;
       return;
     }
-    this.help.textContent = HELP;
     this.shown.querySelector("pre").hidden = true;
     this.edit.hidden = true;
-    for (const tool of [this.reset, this.copy, this.link, this.help]) tool.hidden = false;
+    for (const tool of [this.reset, this.copy, this.link]) tool.hidden = false;
     this.editor = makeEditor(this.shown, {
       text: this.text,
       label: `Editor of ${this.name}. Control and Enter runs it. Escape, then Tab leaves the editor.`,
       onRun: () => this.onRun(),
       onChange: (text) => (this.text = text),
     });
+    this.tell();
   }
+}
+
+// ---- what a run has drawn -------------------------------------------------------------------------------------------
+
+const DRAWN = ["svg", "title", "desc", "path", "rect", "text"];
+const DRAWN_WITH = [
+  ...["aria-describedby", "aria-labelledby", "class", "d", "height", "id", "role", "stroke-width", "text-anchor"],
+  ...["viewBox", "width", "x", "xmlns", "y"],
+];
+
+// The code that ran may have come with a link, and can send what it likes: nothing but lines and words gets into the page.
+function drawing(svg) {
+  const { documentElement: drawn } = new DOMParser().parseFromString(svg, "image/svg+xml");
+  for (const part of [drawn, ...drawn.querySelectorAll("*")]) {
+    const strange = part.getAttributeNames().filter((name) => !DRAWN_WITH.includes(name));
+    if (!DRAWN.includes(part.nodeName) || strange.length) {
+      console.error("No timeline has this:", part.nodeName, strange);
+      return null;
+    }
+  }
+  return document.importNode(drawn, true);
 }
 
 // ---- a block that runs ----------------------------------------------------------------------------------------------
@@ -225,6 +271,7 @@ class Example {
 
   go(asked = this.block) {
     if (python.isBusy && python.place === this.output) return;
+    if (this.asked !== asked) this.say("");
     this.asked = asked;
     if (python.isBusy) {
       this.say("Another example is running: stop it first.");
@@ -279,9 +326,10 @@ class Example {
     if (error) this.write("error", error);
     for (const note of notes) this.write("note", `${note}\n`);
     if (!this.output.textContent) this.write("note", "It printed nothing, and raised no error.\n");
-    if (svg) {
-      this.figure.innerHTML = svg;
-      this.figure.append(element("figcaption", {}, summary, element("span", {}, ` Your run, Python ${python.version} in this browser.`)));
+    const picture = svg && drawing(svg);
+    if (picture) {
+      const where = element("span", {}, ` Your run, Python ${python.version} in this browser.`);
+      this.figure.replaceChildren(picture, element("figcaption", {}, summary, where));
       this.figure.hidden = false;
     }
     const simulated = processes ? ` ${processes} simulated ${processes === 1 ? "process" : "processes"}.` : "";
@@ -346,31 +394,45 @@ function enhance() {
     blocks.set(needs.name, block);
     new Example(place, needs, block, files);
   }
-  openLinked();
+  openNext();
 }
+
+// Where it was last said that a link is of no use.
+let told = null;
 
 // Shown, and run by nobody but the reader: a link may come from anybody.
 async function openLinked() {
-  let place = [...blocks.values()].at(-1); // the first of the page
-  if (!place) return;
+  told?.tell();
+  told = null;
+  const first = [...blocks.values()].at(-1); // of the page
+  if (!first || !hasLink()) return;
+  const tellFirst = (text) => {
+    told = first;
+    first.tell(text);
+  };
+  let linked = [];
   try {
-    const texts = await textsOfLink();
-    if (!texts) return;
-    const linked = texts.filter(([key]) => blocks.has(key));
-    if (!linked.length) place.say("The code of this link belongs to an example that is no longer on this page.");
-    for (const [key, text] of linked) {
-      place = blocks.get(key);
-      await place.open(text, "From the link, and not from this page.");
-    }
+    linked = (await textsOfLink()).filter(([key]) => blocks.has(key));
+    if (!linked.length) tellFirst("The code of this link belongs to an example that is no longer on this page.");
   } catch (error) {
     console.error(error);
-    place.say("The code of this link cannot be read: it may have been cut.");
+    tellFirst("The code of this link cannot be read: it may have been cut.");
   }
+  // What another link has changed is no part of this one.
+  for (const [key, block] of blocks) if (block.isLinked && !linked.some(([other]) => other === key)) block.putBack();
+  for (const [key, text] of linked) await blocks.get(key).showLinked(text);
+  const place = linked.length ? blocks.get(linked.at(-1)[0]) : first;
   place.shown.scrollIntoView({ block: "center" });
 }
 
+// One after the other: the editor has to be loaded for the first, and the last is the one that holds.
+let opened = Promise.resolve();
+function openNext() {
+  opened = opened.then(openLinked).catch(console.error);
+}
+
 // A link that is pasted into the address of its page loads nothing.
-window.addEventListener("hashchange", openLinked);
+window.addEventListener("hashchange", openNext);
 
 // With navigation.instant another page comes without a load; the worker stays.
 if (window.document$) window.document$.subscribe(enhance);

@@ -677,7 +677,10 @@ BY_HAND = {
         "try: os.kill(process.pid, 0)\nexcept ProcessLookupError: print('gone')",
         "-15\ngone\n",
     ),
-    "a Python of some version": ("import subprocess\nsubprocess.run(['python3.12', '-c', 'print(1)'])", "1\n"),
+    "a Python of some version": (
+        "import subprocess\nsubprocess.run(['python3.12', '-c', 'print(1)'])",
+        "1\n",
+    ),
     "no version of ours is no lack of offloop": (
         "import importlib.metadata\ntry: importlib.metadata.version('offloop-of-mine')\n"
         "except ModuleNotFoundError as error: print(type(error).__name__)",

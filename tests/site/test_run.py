@@ -36,6 +36,10 @@ def runnable(page: GuidePage) -> list[Fence]:
 PAGES = [page for page in guide_pages() if runnable(page)]
 
 
+def page_at(path: str) -> GuidePage:
+    return next(page for page in PAGES if path_of(page) == f"{path}/")
+
+
 def path_of(page: GuidePage) -> str:
     path = page.path.relative_to(docs_folder()).with_suffix("").as_posix()
     return "" if path == "index" else f"{path}/"
@@ -50,6 +54,7 @@ class Example:
         self.stop = self.place.get_by_role("button", name="Stop")
         self.edit = self.place.get_by_role("button", name="Edit")
         self.status = self.place.get_by_role("status")
+        self.help = self.place.locator(".run-help")
         self.output = self.place.locator(".run-output")
 
     def wait(self, within_ms: int = STARTS_WITHIN_MS) -> str:
@@ -217,6 +222,7 @@ def test_a_listing_says_what_its_example_did(reader: Page, address: str) -> None
     )
 
 
+HELP = "Ctrl+Enter runs it. Escape, then Tab leaves the editor."
 CODE_OF_LINK = "From the link, and not from this page."
 NO_CLIPBOARD = "Object.defineProperty(navigator, 'clipboard', {value: undefined})"
 
@@ -235,18 +241,19 @@ def test_a_link_carries_the_changes(page: Page, address: str, clipboard: bool) -
     example.edit.click()
     replace_in_editor(page, "ticks in half a second", "ticks \N{SNOWMAN}")
     example.place.get_by_role("button", name="Copy link").click()
-    api.expect(example.status).to_have_text(
-        "A link to this page with your changes was copied."
+    api.expect(example.help).to_have_text(
+        "Copied: a link to this page with your changes."
         if clipboard
-        else "The address of this page is now a link to your changes."
+        else "The address above is now a link to this page with your changes."
     )
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")  # the theme writes where one is into the address
     link = page.evaluate("navigator.clipboard.readText()") if clipboard else page.url
 
     other = page.context.new_page()
     other.goto(link)
     linked = Example(other, 0)
     api.expect(other.locator(".cm-content")).to_have_count(2)
-    api.expect(linked.status).to_have_text(CODE_OF_LINK)
+    api.expect(linked.help).to_have_text(CODE_OF_LINK)
     api.expect(linked.output).to_be_hidden()
     api.expect(other.locator(".cm-content").first).to_contain_text("time.sleep(0.2)")
     linked.run.click()
@@ -254,9 +261,84 @@ def test_a_link_carries_the_changes(page: Page, address: str, clipboard: bool) -
     assert linked.written("stdout") == "0 ticks \N{SNOWMAN}\n"
 
     linked.place.get_by_role("button", name="Reset").click()
+    api.expect(linked.help).to_have_text(HELP)
     linked.run.click()
     linked.wait(RUNS_WITHIN_MS)
     assert linked.written("stdout") == "0 ticks in half a second\n"
+    assert "#edited=" in other.url
+    other.get_by_role("button", name="Reset blocking_handler.py").click()
+    assert "#edited=" not in other.url
+
+
+LINK_OF = """async (texts) => {
+  const script = document.querySelector("script[src*='javascripts/run.mjs']").src;
+  const { linkWith } = await import(new URL("edited_link.mjs", script));
+  return linkWith(texts);
+}"""
+
+
+def go_to_link(page: Page, texts: dict[str, str]) -> None:
+    """As a reader who pastes the link into the address of the open page."""
+    link = page.evaluate(LINK_OF, list(texts.items()))
+    page.evaluate("link => { location.href = link }", link)
+
+
+def test_a_second_link_is_not_mixed_with_the_first(page: Page, address: str) -> None:
+    """What its sender has not changed is as on the page, and each block has one editor."""
+    page.goto(f"{address}anti-patterns/dropped-tasks/")
+    example = Example(page, 0)
+    api.expect(example.run).to_be_visible()
+    first, second, *_ = (fence.id for fence in runnable(page_at("anti-patterns/dropped-tasks")))
+    go_to_link(page, {str(second): "print('first link')", str(first): "print('old')"})
+    go_to_link(page, {str(first): "print('second link')"})
+    api.expect(example.help).to_have_text(CODE_OF_LINK)
+    api.expect(page.locator(".cm-content").first).to_contain_text("second link")
+
+    api.expect(page.locator(".cm-content")).to_have_count(2)
+    assert "first link" not in page.locator(".cm-content").last.inner_text()
+    assert Example(page, 1).help.inner_text() == HELP
+
+
+def test_code_of_a_link_that_cannot_be_shown_does_not_run(page: Page, address: str) -> None:
+    """Without an editor the page's own code stays, which is what the reader sees."""
+    page.route("**/editor.mjs*", lambda route: route.abort())
+    page.goto(f"{address}anti-patterns/nested-run/")
+    example = Example(page, 0)
+    api.expect(example.run).to_be_visible()
+    go_to_link(page, {str(runnable(page_at("anti-patterns/nested-run"))[0].id): "print('unseen')"})
+    api.expect(example.help).to_have_text("The editor could not be loaded from this site.")
+    example.run.click()
+    example.wait()
+
+    assert "unseen" not in example.written("stdout")
+
+
+FORGED = """
+import json
+
+import js
+
+svg = "<svg xmlns='http://www.w3.org/2000/svg'>INSIDE</svg>"
+answer = {"kind": "ended", "error": "", "summary": "forged", "svg": svg, "notes": [], "processes": 0, "seconds": 0}
+js.postMessage(js.JSON.parse(json.dumps(answer)))
+"""
+
+
+@pytest.mark.parametrize(
+    "inside",
+    ["<script>document.title = 1</script>", "<text onclick='1'>x</text>", "<foreignObject/>", "<img src='x'"],
+)
+def test_nothing_but_a_drawing_gets_into_the_page(reader: Page, address: str, inside: str) -> None:
+    """Code of a link can send the page what it likes."""
+    show(reader, f"{address}anti-patterns/dropped-tasks/")
+    example = Example(reader, 0)
+    type_into(reader, example, FORGED.replace("INSIDE", inside))
+    example.run.click()
+    example.wait()
+
+    assert "after 0.00 s" in example.status.inner_text()
+    assert example.place.locator("figure svg").count() == 0
+    reader.reload()  # the Python that forged its end is still at work
 
 
 @pytest.mark.parametrize(
@@ -278,9 +360,11 @@ def test_a_link_without_code_for_the_page_says_so(
     api.expect(example.run).to_be_visible()
     page.evaluate("fragment => { location.hash = fragment }", fragment)
 
-    api.expect(example.status).to_contain_text(says)
+    api.expect(example.help).to_contain_text(says)
     api.expect(example.place).to_be_in_viewport()
     assert page.locator(".cm-content").count() == 0
+    page.evaluate("location.hash = ''")
+    api.expect(example.help).to_have_text("")
 
 
 def test_copy_takes_what_the_editor_holds(page: Page, address: str) -> None:
@@ -290,11 +374,13 @@ def test_copy_takes_what_the_editor_holds(page: Page, address: str) -> None:
     example = Example(page, 0)
     type_into(page, example, "print('mine')\n")
     example.place.get_by_role("button", name="Copy example 1").click()
-    api.expect(example.status).to_have_text("Copied.")
+    api.expect(example.help).to_have_text("Copied.")
 
     assert page.evaluate("navigator.clipboard.readText()") == "print('mine')\n"
+    example.place.get_by_role("button", name="Reset").click()
     example.place.get_by_role("button", name="Copy link").click()
-    api.expect(example.status).to_contain_text("was copied")
+    api.expect(example.help).to_have_text("Copied: a link to this page; nothing was changed.")
+    assert page.evaluate("navigator.clipboard.readText()") == f"{address}anti-patterns/dropped-tasks/"
 
 
 def test_stop_ends_a_loop_that_never_waits(reader: Page, address: str) -> None:
@@ -451,13 +537,14 @@ def test_a_deadlock_is_named(reader: Page, address: str) -> None:
         ("import asyncio\n\nawait asyncio.to_thread(print)\n", "There are no threads in a browser."),
         ("input()\n", "There is no terminal in a browser"),
         ("import uvicorn\n", "There is no uvicorn in this browser"),
+        ("import asyncio\n\nasyncio.get_event_loop()\n", "There is no current event loop"),
         ("import socket\nsocket.create_connection(('127.0.0.1', 1))\n", "There is no network in a browser"),
         (
             "import asyncio\n\nawait asyncio.open_connection('127.0.0.1', 1)\n",
             "There is no network in a browser",
         ),
     ],
-    ids=["thread", "input", "module", "socket", "stream"],
+    ids=["thread", "input", "module", "loop", "socket", "stream"],
 )
 def test_what_a_browser_does_not_have_is_named(reader: Page, address: str, code: str, says: str) -> None:
     """Where Python itself says "can't start new thread" and "I/O error"."""
