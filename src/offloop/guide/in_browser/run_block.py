@@ -32,7 +32,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from json import dumps, loads  # by name: a block may change the module
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from offloop.guide.in_browser.child_code import NotSimulatedError
 from offloop.guide.in_browser.loop import DeadlockError, SimulatedLoop, no_network
@@ -71,7 +71,8 @@ def install() -> None:
         if hasattr(place, name):
             setattr(place, name, SimulatedLoop)
     # Whatever has loaded this interpreter may have set one, whose loops are other ones.
-    getattr(events, "_set_event_loop_policy", asyncio.set_event_loop_policy)(None)
+    set_policy = "_set_event_loop_policy" if sys.version_info >= (3, 14) else "set_event_loop_policy"
+    getattr(events, set_policy)(None)
     subprocess.Popen = SimulatedPopen  # type: ignore[misc,assignment]
     if not hasattr(time, "thread_time"):
         time.thread_time = time.process_time  # there is one thread, and it has the processor for itself
@@ -187,7 +188,8 @@ def run_block(
 def _missing_modules(error: BaseException) -> set[str | None]:
     """Also of each error in a group. Subclasses speak of something else, such as of the version of a package."""
     if isinstance(error, BaseExceptionGroup):
-        return {name for each in error.exceptions for name in _missing_modules(each)}
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return {name for each in group.exceptions for name in _missing_modules(each)}
     return {error.name} if type(error) is ModuleNotFoundError else set()
 
 
