@@ -470,8 +470,9 @@ sys.platform, threading.Thread.start = "emscripten", start
 from offloop.guide.in_browser import answer, install
 from offloop.testing.recorder import recording
 
+requests = sys.stdin
 install()
-for line in sys.stdin:
+for line in requests:
     output, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
         answered = loads(answer(line, recording))
@@ -641,6 +642,8 @@ MISSING = {
     "import asyncio\nawait asyncio.start_server(print, '127.0.0.1', 0)": "There is no network in a browser",
     "import socket\nsocket.gethostbyname('localhost')": "There is no network in a browser",
     "import os\nos.system('echo')": "There is no shell in a browser",
+    "import sys\nsys.stdin.readline()": "There is no terminal in a browser",
+    "import sys\nfor line in sys.stdin: print(line)": "There is no terminal in a browser",
     "import asyncio\nasync def one(): import module_of_mine\n"
     "async with asyncio.TaskGroup() as tasks: tasks.create_task(one())": "There is no module_of_mine in this browser",
     "import asyncio\nawait asyncio.create_subprocess_exec('ls')": "There is no ls in a browser: only programs in Python",

@@ -81,6 +81,7 @@ def install() -> None:
         os.makedirs("/dev/fd", exist_ok=True)  # programs count what is in it
         threading.Thread.start = _no_thread  # type: ignore[method-assign]
         builtins.input = _no_input
+        sys.stdin = _NoTerminal()  # that of Pyodide ends in "I/O error"
         # Its own sockets seem to connect, to whatever there is or is not.
         for name in ("connect", "connect_ex", "bind", "sendto"):
             setattr(socket.socket, name, no_network)
@@ -99,8 +100,12 @@ def _no_thread(thread: threading.Thread) -> None:
     )
 
 
-def _no_input(prompt: object = "") -> str:
+def _no_input(*_: object) -> NoReturn:
     raise OSError("There is no terminal in a browser: put what you would type into the code.")
+
+
+class _NoTerminal(io.TextIOBase):
+    read = readline = readlines = _no_input
 
 
 def _no_shell(*_: object, **__: object) -> NoReturn:
