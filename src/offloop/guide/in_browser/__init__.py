@@ -10,9 +10,10 @@ processes. It is for a program that does nothing else; nothing here takes it bac
 """
 
 from offloop.guide.in_browser.child_code import NotSimulatedError
+from offloop.guide.in_browser.install import install
 from offloop.guide.in_browser.loop import DeadlockError, SimulatedLoop
 from offloop.guide.in_browser.machine import Process, machine
-from offloop.guide.in_browser.run_block import Ended, answer, install, run_block
+from offloop.guide.in_browser.run_block import Ended, answer, run_block
 
 __all__ = (
     "DeadlockError",
