@@ -246,7 +246,6 @@ def test_a_link_carries_the_changes(page: Page, address: str, clipboard: bool) -
         if clipboard
         else "The address above is now a link to this page with your changes."
     )
-    page.evaluate("scrollTo(0, document.body.scrollHeight)")  # the theme writes where one is into the address
     link = page.evaluate("navigator.clipboard.readText()") if clipboard else page.url
 
     other = page.context.new_page()
@@ -270,17 +269,44 @@ def test_a_link_carries_the_changes(page: Page, address: str, clipboard: bool) -
     assert "#edited=" not in other.url
 
 
-LINK_OF = """async (texts) => {
+GO_TO_LINKS = """async (all) => {
   const script = document.querySelector("script[src*='javascripts/run.mjs']").src;
   const { linkWith } = await import(new URL("edited_link.mjs", script));
-  return linkWith(texts);
+  const links = await Promise.all(all.map(linkWith));
+  for (const link of links) {
+    const arrived = new Promise((resolve) => addEventListener("hashchange", resolve, { once: true }));
+    location.href = link;
+    await arrived;
+  }
 }"""
 
 
-def go_to_link(page: Page, texts: dict[str, str]) -> None:
-    """As a reader who pastes the link into the address of the open page."""
-    link = page.evaluate(LINK_OF, list(texts.items()))
-    page.evaluate("link => { location.href = link }", link)
+def go_to_links(page: Page, *links: dict[str, str]) -> None:
+    """As a reader who pastes them into the address of the open page, one right after the other."""
+    page.evaluate(GO_TO_LINKS, [list(texts.items()) for texts in links])
+
+
+# The theme writes the section that is in view into the address, some time after a scroll.
+SCROLLED = """() => new Promise((resolve) => {
+  const replaceState = history.replaceState;
+  history.replaceState = (...given) => {
+    replaceState.apply(history, given);
+    history.replaceState = replaceState;
+    resolve();
+  };
+  scrollTo(0, document.body.scrollHeight);
+})"""
+
+
+def test_a_link_stays_in_the_address_while_the_reader_scrolls(page: Page, address: str) -> None:
+    """Or it would be lost for a bookmark, and for who loads the page again."""
+    page.goto(f"{address}anti-patterns/nested-run/")
+    api.expect(Example(page, 0).run).to_be_visible()
+    go_to_links(page, {str(runnable(page_at("anti-patterns/nested-run"))[0].id): "print('mine')"})
+    api.expect(Example(page, 0).help).to_have_text(CODE_OF_LINK)
+    page.evaluate(SCROLLED)
+
+    assert "#edited=" in page.url
 
 
 def test_a_second_link_is_not_mixed_with_the_first(page: Page, address: str) -> None:
@@ -289,8 +315,8 @@ def test_a_second_link_is_not_mixed_with_the_first(page: Page, address: str) -> 
     example = Example(page, 0)
     api.expect(example.run).to_be_visible()
     first, second, *_ = (fence.id for fence in runnable(page_at("anti-patterns/dropped-tasks")))
-    go_to_link(page, {str(second): "print('first link')", str(first): "print('old')"})
-    go_to_link(page, {str(first): "print('second link')"})
+    one = {str(second): "print('first link')", str(first): "print('old')"}
+    go_to_links(page, one, {str(first): "print('second link')"})
     api.expect(example.help).to_have_text(CODE_OF_LINK)
     api.expect(page.locator(".cm-content").first).to_contain_text("second link")
 
@@ -305,7 +331,7 @@ def test_code_of_a_link_that_cannot_be_shown_does_not_run(page: Page, address: s
     page.goto(f"{address}anti-patterns/nested-run/")
     example = Example(page, 0)
     api.expect(example.run).to_be_visible()
-    go_to_link(page, {str(runnable(page_at("anti-patterns/nested-run"))[0].id): "print('unseen')"})
+    go_to_links(page, {str(runnable(page_at("anti-patterns/nested-run"))[0].id): "print('unseen')"})
     api.expect(example.help).to_have_text("The editor could not be loaded from this site.")
     example.run.click()
     example.wait()
