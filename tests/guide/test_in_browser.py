@@ -514,7 +514,7 @@ def test_each_block_with_a_run_button_does_in_a_browser_what_it_does_here() -> N
     requests: list[str] = []
     for page, line in runnable():
         fence = page.at(line)
-        files = {other.file: other.content for other in page.files_until(fence)}
+        files = {str(other.file): other.content for other in page.files_until(fence)}
         timeline = fence.shape is not None
         requests.append(request(fence.content, files, timeline))
 
