@@ -286,15 +286,24 @@ def go_to_links(page: Page, *links: dict[str, str]) -> None:
     page.evaluate(GO_TO_LINKS, [list(texts.items()) for texts in links])
 
 
-# The theme writes the section that is in view into the address, some time after a scroll.
-SCROLLED = """() => new Promise((resolve) => {
-  const replaceState = history.replaceState;
+# The theme writes the section that is in view into the address, a quarter of a second after the last scroll. It leaves out
+# the first after a load and after a change of the part behind "#", so one scroll may be none to it.
+SCROLLED = """() => new Promise((resolve, reject) => {
+  const { replaceState } = history;
+  let down = false;
+  const scroll = () => scrollTo(0, (down = !down) ? document.body.scrollHeight : 0);
+  const scrolling = setInterval(scroll, 600);
+  const tooLate = setTimeout(() => end(reject, new Error("the theme has written no address in 30 s")), 30_000);
+  const end = (settle, value) => {
+    clearInterval(scrolling);
+    clearTimeout(tooLate);
+    history.replaceState = replaceState;
+    settle(value);
+  };
   history.replaceState = (...given) => {
     replaceState.apply(history, given);
-    history.replaceState = replaceState;
-    resolve();
+    end(resolve);
   };
-  scrollTo(0, document.body.scrollHeight);
 })"""
 
 
