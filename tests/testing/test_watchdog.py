@@ -17,6 +17,10 @@ def no_children() -> None:
     """A block that started nothing."""
 
 
+def nobody_looks() -> None:
+    """Where a block was is not asked."""
+
+
 def spin() -> None:
     """Keep the interpreter busy for ever."""
     while True:
@@ -27,7 +31,7 @@ def test_a_block_in_time_is_not_disturbed() -> None:
     """And nothing is left of the limit: no thread, no handler."""
     threads, handler = threading.active_count(), signal.getsignal(signal.SIGINT)
 
-    with time_limit(30, no_children):
+    with time_limit(30, nobody_looks, no_children):
         pass
 
     assert (threading.active_count(), signal.getsignal(signal.SIGINT)) == (threads, handler)
@@ -37,7 +41,7 @@ def test_a_sleep_is_interrupted() -> None:
     """Long before it would end."""
     started = time.monotonic()
 
-    with pytest.raises(TimeLimit), time_limit(0.2, no_children):
+    with pytest.raises(TimeLimit), time_limit(0.2, nobody_looks, no_children):
         time.sleep(30)
 
     assert time.monotonic() - started < 15
@@ -45,7 +49,7 @@ def test_a_sleep_is_interrupted() -> None:
 
 def test_a_busy_loop_is_interrupted() -> None:
     """At its next Python instruction."""
-    with pytest.raises(TimeLimit), time_limit(0.2, no_children):
+    with pytest.raises(TimeLimit), time_limit(0.2, nobody_looks, no_children):
         spin()
 
 
@@ -55,7 +59,7 @@ def test_a_block_in_another_thread_is_interrupted() -> None:
 
     def work() -> None:
         try:
-            with time_limit(0.2, no_children):
+            with time_limit(0.2, nobody_looks, no_children):
                 spin()
         except TimeLimit as error:
             caught.append(error)
@@ -69,7 +73,7 @@ def test_a_block_in_another_thread_is_interrupted() -> None:
 
 def test_a_limit_that_was_ended_early_raises_nothing() -> None:
     """Cleaning up may take its time."""
-    with time_limit(0.2, no_children) as block_ended:
+    with time_limit(0.2, nobody_looks, no_children) as block_ended:
         block_ended()
         time.sleep(0.5)
 
@@ -87,7 +91,7 @@ def test_a_wait_that_cannot_be_interrupted_ends_with_its_child() -> None:
                 except TimeLimit:
                     pass
 
-        with time_limit(0.2, child.kill):
+        with time_limit(0.2, nobody_looks, child.kill):
             wait_again_and_again()
 
     assert child.returncode is not None

@@ -35,6 +35,8 @@ class Observed:
     left: Census = _NOTHING
     unseen: list[str] = field(default_factory=list[str])
     timed_out_s: float | None = None
+    where: list[str] = field(default_factory=list[str])
+    """Where the block was when its time was up, a line for each thread, task and process."""
     timeline: Timeline | None = None
 
     def left_kinds(self) -> set[str]:
@@ -53,9 +55,10 @@ def complaints(
 ) -> list[str]:
     """How the run differs from the contract; empty when the block kept it."""
     if seen.timed_out_s is not None:
-        return [
+        limit = (
             f"was still running after {seen.timed_out_s:g} s and was ended; data-timeout sets another limit"
-        ]
+        )
+        return ["\n    ".join([limit, *seen.where])]
     found = [*_raised(fence, seen), *_left(fence, seen), *_held(fence, seen, hold_limit_s)]
     found += [f"an error that nobody saw: {error}" for error in seen.unseen]
     found += _shape(fence, seen)[0]

@@ -36,6 +36,7 @@ from offloop.testing.contract import Observed, allowed_kinds
 from offloop.testing.dead_lines import Lines, recorded_lines
 from offloop.testing.page_folder import on_page
 from offloop.testing.watchdog import DEFAULT_TIMEOUT_S, TimeLimit, time_limit
+from offloop.testing.whereabouts import whereabouts
 
 __all__ = ("AsyncRunner", "backend_problem", "run_python")
 
@@ -104,7 +105,9 @@ def run_python(
             limit = fence.seconds("timeout", DEFAULT_TIMEOUT_S)
             began, took_s = time.monotonic(), list[float]()
             try:
-                with time_limit(limit, lambda: _kill_since(before)) as spare_the_rest:
+                with time_limit(
+                    limit, lambda: _look(seen, before), lambda: _kill_since(before)
+                ) as spare_the_rest:
 
                     def ended() -> None:
                         took_s.append(time.monotonic() - began)
@@ -344,6 +347,12 @@ def _unseen_errors(seen: Observed, fence: Fence) -> Generator[None]:
     finally:
         sys.unraisablehook, threading.excepthook = hooks
         logging.getLogger("asyncio").removeHandler(handler)
+
+
+def _look(seen: Observed, before: census.Census) -> None:
+    """Note where the block is: what it waits for, and which processes there are."""
+    processes = census.census().processes - before.processes
+    seen.where = [*whereabouts(before.threads), *(f"process {process}" for process in processes)]
 
 
 def _kill_since(before: census.Census) -> None:

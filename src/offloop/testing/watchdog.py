@@ -30,10 +30,13 @@ class TimeLimit(BaseException):
 
 
 @contextlib.contextmanager
-def time_limit(seconds: float, kill_children: Callable[[], None]) -> Generator[Callable[[], None]]:
+def time_limit(
+    seconds: float, look: Callable[[], None], kill_children: Callable[[], None]
+) -> Generator[Callable[[], None]]:
     """Raise TimeLimit in the block after *seconds*; *kill_children* is called if that does not end it.
 
-    What is yielded ends the limit early: from then on nothing is raised.
+    What is yielded ends the limit early: from then on nothing is raised. *look* is called before the first TimeLimit, by
+    the thread of the block where that is the main one.
 
     POSIX, main thread: by SIGALRM, which also interrupts a sleep or a wait in C.
     Windows, main thread: by a SIGINT that a watching thread raises; it interrupts `time.sleep`.
@@ -42,13 +45,32 @@ def time_limit(seconds: float, kill_children: Callable[[], None]) -> Generator[C
     finished = threading.Event()
     in_main = threading.current_thread() is threading.main_thread()
     if sys.platform != "win32" and in_main:
-        with _alarm(seconds, finished, kill_children):
+        with _alarm(seconds, finished, look, kill_children):
             yield finished.set
         return
-    before = signal.signal(signal.SIGINT, _stop) if in_main else None
+
+    interrupting, thread = threading.Event(), threading.get_ident()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        """The handler of SIGINT on Windows: ours ends the block, the user's Ctrl-C ends the run."""
+        if not interrupting.is_set():
+            raise KeyboardInterrupt
+        interrupting.clear()
+        look()
+        raise TimeLimit
+
+    def interrupt() -> None:
+        if in_main:
+            interrupting.set()
+            signal.raise_signal(signal.SIGINT)
+        else:
+            look()
+            _raise_in(thread)
+
+    before = signal.signal(signal.SIGINT, stop) if in_main else None
     escalate = threading.Thread(
         target=_escalate,
-        args=(seconds, finished, kill_children, threading.get_ident(), in_main),
+        args=(seconds, finished, interrupt, kill_children, lambda: _raise_in(thread)),
         name="offloop-watchdog",
         daemon=True,
     )
@@ -62,22 +84,14 @@ def time_limit(seconds: float, kill_children: Callable[[], None]) -> Generator[C
             signal.signal(signal.SIGINT, before)
 
 
-_interrupting = threading.Event()
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    """The handler of SIGINT on Windows: ours ends the block, the user's Ctrl-C ends the run."""
-    if _interrupting.is_set():
-        _interrupting.clear()
-        raise TimeLimit
-    raise KeyboardInterrupt
-
-
 if sys.platform != "win32":
 
     @contextlib.contextmanager
     def _alarm(
-        seconds: float, finished: threading.Event, kill_children: Callable[[], None]
+        seconds: float,
+        finished: threading.Event,
+        look: Callable[[], None],
+        kill_children: Callable[[], None],
     ) -> Generator[None]:
         """No thread until the time is up: one would draw warnings from `os.fork` inside a block."""
         steps: list[threading.Thread] = []
@@ -86,9 +100,10 @@ if sys.platform != "win32":
             if finished.is_set():
                 return
             if not steps:
+                look()
                 thread = threading.Thread(
                     target=_escalate,
-                    args=(0.0, finished, kill_children, None),
+                    args=(0.0, finished, _by_alarm, kill_children, _by_alarm),
                     name="offloop-watchdog",
                     daemon=True,
                 )
@@ -109,25 +124,24 @@ if sys.platform != "win32":
                 thread.join()
 
 
+def _by_alarm() -> None:
+    """Interrupt nothing: the alarm does it, again and again."""
+
+
 def _escalate(
     seconds: float,
     finished: threading.Event,
+    interrupt: Callable[[], None],
     kill_children: Callable[[], None],
-    interrupt: int | None = None,
-    by_signal: bool = False,
+    interrupt_again: Callable[[], None],
 ) -> None:
     if finished.wait(seconds):
         return
-    if by_signal:
-        _interrupting.set()
-        signal.raise_signal(signal.SIGINT)
-    elif interrupt is not None:
-        _raise_in(interrupt)
+    interrupt()
     if finished.wait(_STEP_S):
         return
     kill_children()
-    if interrupt is not None:
-        _raise_in(interrupt)
+    interrupt_again()
     if finished.wait(_LAST_STEP_S):
         return
     error = sys.__stderr__ or sys.stderr
