@@ -99,6 +99,23 @@ def test_reader_pauses_the_pipe_and_lets_it_go_on() -> None:
     asyncio.run(body())
 
 
+def test_what_a_paused_pipe_still_brings_does_not_make_it_forgotten() -> None:
+    """A loop hands on what it had read before the pause: below the mark again, the pipe is still paused, and goes on."""
+
+    async def body() -> None:
+        pipe = Pipe()
+        pipe.stream.iterator_made()
+        assert pipe.stream.feed(b"x" * (HIGH_WATER + 1))
+        assert await pipe.stream.read(HIGH_WATER)
+        assert pipe.stream.feed(b"y")
+        assert pipe.resumed == 0
+        assert await pipe.stream.read(HIGH_WATER) == b"xy"
+        assert pipe.resumed == 1
+        assert not pipe.stream.feed(b"z")
+
+    asyncio.run(body())
+
+
 @pytest.mark.parametrize("way", ["read", "readline"])
 def test_pipe_that_was_paused_during_a_read_goes_on_after_it(way: str) -> None:
     """A pipe that was paused while a task waited for output goes on when that read is over and somebody waits for the

@@ -411,7 +411,8 @@ class Stream:
                 self._chunks = deque((data,))
             self._held += len(data)
             if self._is_lossless():
-                self._paused = self._held > HIGH_WATER
+                # Once paused it stays so until the owner is told: a transport hands on later what it had read before.
+                self._paused = self._paused or self._held > HIGH_WATER
             else:
                 self._drop_oldest()
             pause, waiting = self._paused, self._waiting

@@ -54,7 +54,7 @@ TRAPS = {
     "11 a snippet line": Trap(fence("python", '--8<-- "x.py"'), "failed", "error", "is not expanded"),
     "12 TypeError runs the block twice": Trap(
         fence(
-            "python", "import pathlib, tempfile", "p = pathlib.Path(tempfile.gettempdir(), 'NAME')", "first = not p.exists()",
+            "python", "import pathlib", "p = pathlib.Path('FILE')", "first = not p.exists()",
             "p.touch()", "if first:", "    len(5)", "p.unlink()",
         ),
         "passed", "failed", "TypeError",
@@ -113,9 +113,7 @@ def page_name(name: str) -> str:
 def ours(tmp_path_factory: pytest.TempPathFactory) -> Run:
     project = Project(tmp_path_factory.mktemp("traps"))
     for name, trap in TRAPS.items():
-        project.write(
-            f"docs/{page_name(name)}", trap.page.replace("NAME", f"offloop-{project.root.name}-{id(project)}")
-        )
+        project.write(f"docs/{page_name(name)}", trap.page.replace("FILE", (project.root / "ran").as_posix()))
     return project.run("docs", "--continue-on-collection-errors")
 
 
@@ -161,7 +159,8 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
         for name, trap in TRAPS.items():
             if trap.syntax == syntax:
                 project.write(
-                    f"{syntax}/{page_name(name)}", trap.page.replace("NAME", f"stock-{project.root.name}")
+                    f"{syntax}/{page_name(name)}",
+                    trap.page.replace("FILE", (project.root / "ran").as_posix()),
                 )
         runs[syntax] = run_stock(project, f"--markdown-docs-syntax={syntax}", syntax)
     return runs
