@@ -21,6 +21,7 @@ import offloop
 from offloop import events
 from offloop.guide.pages import docs_folder, read_page
 from offloop.testing import left_behind
+from offloop.testing.whereabouts import whereabouts
 from tests.contract.children import (
     DEADLINE_S,
     IGNORES_SIGTERM,
@@ -54,8 +55,12 @@ def guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTyp
 
 def run(body: Callable[[], Coroutine[Any, Any, None]], deadline_s: float = DEADLINE_S) -> None:
     async def with_deadline() -> None:
-        async with asyncio.timeout(deadline_s):
-            await body()
+        try:
+            async with asyncio.timeout(deadline_s):
+                await body()
+        except TimeoutError as error:
+            error.add_note("\n".join(whereabouts()))  # the disk is used by another thread
+            raise
 
     asyncio.run(with_deadline())
 
