@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import subprocess
 import sys
 import threading
@@ -193,3 +194,24 @@ def test_public_names_are_there_and_complete() -> None:
         if not name.startswith("_") and getattr(value, "__module__", "").startswith("offloop.")
     }
     assert own <= set(offloop.__all__)
+
+
+@pytest.mark.skipif(
+    os.environ.get("OFFLOOP_WINE") != "1", reason="only Wine loses wake-ups (tests/conftest.py)"
+)
+def test_a_wake_up_that_is_lost_under_wine_is_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long before the next timer of the loop."""
+
+    async def body() -> float:
+        loop = asyncio.get_running_loop()
+        began, arrived = loop.time(), loop.create_future()
+        monkeypatch.setattr(loop, "_write_to_self", lambda: None)
+        thread = threading.Timer(0.2, loop.call_soon_threadsafe, (arrived.set_result, None))
+        thread.start()
+        await asyncio.wait([arrived], timeout=60)
+        took_s = loop.time() - began
+        monkeypatch.undo()
+        thread.join()
+        return took_s
+
+    assert asyncio.run(body()) < 30
