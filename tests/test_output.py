@@ -134,6 +134,57 @@ def test_pipe_that_was_paused_during_a_read_goes_on_after_it(way: str) -> None:
     asyncio.run(body())
 
 
+class FedDuringTake(Stream):
+    """A stream to which another thread adds at the worst moment: a read has waited, and has not taken yet."""
+
+    def __init__(self, owner: Pipe) -> None:
+        super().__init__(max_line_bytes=100, buffer_bytes=10, owner=owner)
+        self.more = b""
+
+    def _take(self, n: int) -> bytes:
+        more, self.more = self.more, b""
+        if more:
+            self.feed(more)
+        return super()._take(n)
+
+
+@pytest.mark.parametrize("way", ["read", "read all", "readline"])
+def test_nothing_is_dropped_while_a_read_is_under_way(way: str) -> None:
+    """Not between the end of its waiting and its taking, either, whatever *buffer_bytes*, and whoever waits for the end."""
+
+    async def body() -> None:
+        stream = FedDuringTake(Pipe())
+        stream.begin_drain()
+        stream.more = b"y" * 30 + b"\n"
+        read = stream.readline() if way == "readline" else stream.read(-1 if way == "read all" else 1_000)
+        reading = asyncio.ensure_future(read)
+        await asyncio.sleep(0)
+        stream.feed(b"x" * 10)
+        await asyncio.sleep(0)
+        stream.end(complete=True)
+
+        assert await reading == b"x" * 10 + b"y" * 30 + b"\n"
+        assert stream.dropped_bytes == 0
+
+    asyncio.run(body())
+
+
+def test_pipe_goes_on_when_its_reader_is_thrown_away() -> None:
+    """A coroutine that is never resumed, as those of a loop that has ended."""
+
+    async def body() -> None:
+        pipe = Pipe()
+        pipe.stream.begin_drain()
+        thrown_away = pipe.stream.read(10)
+        thrown_away.send(None)
+        assert pipe.stream.feed(b"x" * (HIGH_WATER + 1))
+        thrown_away.close()
+
+        assert pipe.resumed == 1
+
+    asyncio.run(body())
+
+
 @pytest.mark.parametrize("how", ["drop the iterator", "discard", "wait"])
 def test_paused_pipe_goes_on_when_nobody_reads_any_more(how: str) -> None:
     """A paused pipe is let go on when its reader leaves."""

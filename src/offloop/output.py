@@ -149,6 +149,7 @@ class Stream:
         "_offset",
         "_owner",
         "_paused",
+        "_reads",
         "_splitter",
         "_total_bytes",
         "_turn_ends_at",
@@ -179,6 +180,7 @@ class Stream:
         self._splitter = _LineSplitter(max_line_bytes)  # what is in there is older than _chunks
         self._waiting: Latch | None = None
         self._iterators = 0
+        self._reads = 0  # read() and readline() that are under way
         self._is_read = False
         self._drains = 0
         self._discarded = False
@@ -246,19 +248,29 @@ class Stream:
         """The next line with its end; a piece, or a last line, without one; ``b""`` at the end."""
         # Under the lock, unlike in an iterator: between two calls of this the stream may be lossy, and then whoever fills it
         # makes bytes again of the lines.
-        while (line := self._next_line()) is None:
-            if not await self._split_more():
-                return b""
+        line = self._next_line()
+        if line is None:
+            self._begin_read()
+            try:
+                while (line := self._next_line()) is None:
+                    if not await self._split_more():
+                        return b""
+            finally:
+                self._end_read()
         return bytes(line) if isinstance(line, _Piece) else line + b"\n"
 
     async def read(self, n: int = -1) -> bytes:
         """At most *n* bytes, as soon as there are any; if *n* is negative all up to the end; ``b""`` at the end."""
-        if n >= 0:
-            return self._take(n) if n and await self._wait_for_more(whole_lines=False) else b""
-        parts: list[bytes] = []
-        while await self._wait_for_more(whole_lines=False):
-            parts.append(self._take(self._held))
-        return b"".join(parts)
+        self._begin_read()
+        try:
+            if n >= 0:
+                return self._take(n) if n and await self._wait_for_more(whole_lines=False) else b""
+            parts: list[bytes] = []
+            while await self._wait_for_more(whole_lines=False):
+                parts.append(self._take(self._held))
+            return b"".join(parts)
+        finally:
+            self._end_read()
 
     def discard(self) -> None:
         """Say that nobody will read on: from now on the stream never holds up the process."""
@@ -376,6 +388,15 @@ class Stream:
         with self._lock:
             self._drains -= 1
 
+    def _begin_read(self) -> None:
+        with self._lock:
+            self._reads += 1
+
+    def _end_read(self) -> None:
+        with self._lock:
+            self._reads -= 1
+        self._resume_if_lossy()
+
     def iterator_made(self) -> None:
         with self._lock:
             self._iterators += 1
@@ -389,7 +410,7 @@ class Stream:
     def _is_lossless(self) -> bool:
         if self._discarded:
             return False
-        return self._iterators > 0 or self._waiting is not None or (self._is_read and not self._drains)
+        return self._iterators > 0 or self._reads > 0 or (self._is_read and not self._drains)
 
     def _resume_if_lossy(self) -> None:
         with self._lock:

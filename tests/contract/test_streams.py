@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 
@@ -112,6 +113,51 @@ def test_slow_reader_holds_up_the_child_and_loses_nothing(place: Place) -> None:
             assert (await process.wait(), stdout.dropped_bytes) == (0, 0)
 
     place.run(body)
+
+
+WRITES_WHEN_TOLD = """
+import os, sys
+os.write(1, b"first\\n")
+sys.stdin.readline()
+for _ in range(50):
+    os.write(1, b"x" * 65_535 + b"\\n")
+"""
+
+
+def test_reader_that_is_collected_at_the_pause_does_not_hold_up_the_child(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The garbage collector may come between the answer to pause a pipe and the pause, and end the only iterator."""
+    feed, garbage = Stream.feed, list[object]()
+
+    def feed_and_collect(stream: Stream, data: bytes) -> bool:
+        pause = feed(stream, data)
+        if pause and garbage:
+            garbage.clear()
+            gc.collect()
+        return pause
+
+    async def body() -> None:
+        async with place.wrapper() as wrapper:
+            process, stdout, _ = await wrapper.create_subprocess(*python(WRITES_WHEN_TOLD), stdin=PIPE)
+            lines = aiter(stdout)
+            assert await anext(lines) == b"first"
+            circle: list[object] = [lines]
+            circle.append(circle)
+            garbage.append(circle)
+            del lines, circle
+            assert process.stdin is not None
+            await process.stdin.write(b"go\n")
+
+            assert await process.wait() == 0
+            assert garbage == []
+
+    monkeypatch.setattr(Stream, "feed", feed_and_collect)
+    gc.disable()
+    try:
+        place.run(body)
+    finally:
+        gc.enable()
 
 
 def test_slow_reader_gets_what_was_left_in_the_pipe(place: Place) -> None:

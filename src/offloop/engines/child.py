@@ -143,14 +143,19 @@ class Child(ABC):
         if running_loop() is self.loop:
             function()
             return
+        self._unless_closed(lambda: self.loop.call_soon_threadsafe(function))
+
+    def _unless_closed(self, call: Callable[[], object]) -> None:
         try:
-            self.loop.call_soon_threadsafe(function)
+            call()
         except RuntimeError:
             events.note(logging.DEBUG, "offloop: the loop that follows pid %d is closed", self.pid)
 
     def resume(self, stream: Stream) -> None:
         number = 1 if stream is self.stdout else 2
-        self.post(lambda: self.resume_pipe(number))
+        # Never at once: a garbage collection may end the last reader between the answer to pause a pipe and the pause.
+        call_soon = self.loop.call_soon if running_loop() is self.loop else self.loop.call_soon_threadsafe
+        self._unless_closed(lambda: call_soon(self.resume_pipe, number))
 
     def ask_to_stop(self) -> None:
         if self.tree is not None:
