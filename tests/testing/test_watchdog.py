@@ -53,6 +53,22 @@ def test_a_busy_loop_is_interrupted() -> None:
         spin()
 
 
+def test_a_block_is_interrupted_though_nobody_can_look() -> None:
+    """To say where it was must not spare it."""
+
+    def cannot_look() -> None:
+        raise OSError("no descriptors are left")
+
+    with pytest.raises(TimeLimit), time_limit(0.2, cannot_look, no_children):
+        spin()
+
+
+def test_a_block_is_interrupted_though_looking_does_not_end() -> None:
+    """Its next interruption ends the looking."""
+    with pytest.raises(TimeLimit), time_limit(0.2, spin, no_children):
+        spin()
+
+
 def test_a_block_in_another_thread_is_interrupted() -> None:
     """pytest may run tests in one."""
     caught: list[BaseException] = []

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import re
 import threading
+import weakref
 from collections.abc import AsyncIterator
 
 from offloop.testing.whereabouts import whereabouts
@@ -100,6 +102,72 @@ def test_a_deep_task_is_said_in_few_words() -> None:
     assert places[1] == "test_whereabouts.py forever"
 
 
+def test_what_anext_waits_for_is_seen() -> None:
+    """With a default, too, where it is wrapped twice."""
+
+    async def last_line() -> None:
+        await anext(generator, None)
+
+    async def look() -> list[str]:
+        task = asyncio.create_task(last_line(), name="reader")
+        await asyncio.sleep(0)
+        found = whereabouts()
+        task.cancel()
+        return found
+
+    async def waits() -> AsyncIterator[None]:
+        await forever()
+        yield
+
+    generator = waits()
+
+    assert of("task reader", asyncio.run(look()))[:2] == ["FutureIter", "test_whereabouts.py forever"]
+
+
+def test_of_many_tasks_some_are_described() -> None:
+    """A message that nobody reads to its end helps nobody."""
+
+    async def look() -> list[str]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(forever()) for _ in range(500)]
+            await asyncio.sleep(0)
+            found = whereabouts()
+            for task in tasks:
+                task.cancel()
+        return found
+
+    found = asyncio.run(look())
+
+    assert len(found) < 60
+    assert found[-1] == "and 481 more"
+
+
+def test_a_frame_of_code_without_a_module_is_described() -> None:
+    """exec() gives its code the names that it is given."""
+    found: list[str] = []
+    exec("found.extend(look())", {"__name__": None, "found": found, "look": whereabouts})
+
+    assert "<string> <module>" in of("thread MainThread", found)
+
+
+def test_nothing_is_kept_alive() -> None:
+    """Not the local variables of who asks, either."""
+
+    class Kept:
+        pass
+
+    def ask() -> weakref.ref[Kept]:
+        kept = Kept()
+        whereabouts()
+        return weakref.ref(kept)
+
+    gc.disable()
+    try:
+        assert ask()() is None
+    finally:
+        gc.enable()
+
+
 PAGE = """\
 ```python { title="waits.py" }
 import asyncio
@@ -133,4 +201,4 @@ def test_a_block_that_does_not_end_says_where_it_was(project: Project) -> None:
     )
     assert "task the one that waits: FutureIter, locks.py:" in text
     assert "waits.py:5 in waits_for_ever" in text
-    assert "\n    process pid " in text
+    assert re.search(r"\n    process pid \d+ \(.*python", text)

@@ -27,7 +27,7 @@ import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Set
 from dataclasses import dataclass, field, replace
 
-__all__ = ("Census", "LeftBehind", "census", "end_processes", "left_behind", "marked")
+__all__ = ("Census", "LeftBehind", "census", "end_processes", "left_behind", "marked", "named")
 
 GRACE_S = 0.5
 _MARK = "OFFLOOP_CENSUS"
@@ -370,12 +370,12 @@ def since(before: Census, allowed: Set[str] = frozenset(), grace_s: float = GRAC
     while True:
         left = census() - before
         if left.kinds() <= allowed or time.monotonic() > deadline:
-            return replace(left, processes=_named(left.processes))
+            return replace(left, processes=named(left.processes))
         gc.collect()
         time.sleep(0.01)
 
 
-def _named(processes: frozenset[Process]) -> frozenset[Process]:
+def named(processes: frozenset[Process]) -> frozenset[Process]:
     """With the command that each runs, which cannot be read any more when it has ended."""
     return frozenset(replace(process, command=_command_of(process.pid)) for process in processes)
 
@@ -403,7 +403,7 @@ async def end_processes_on_loop(before: Census, grace_s: float = 0.3) -> frozens
     deadline = time.monotonic() + grace_s
     while (left := _processes() - before.processes) and time.monotonic() < deadline:
         await asyncio.sleep(0.01)
-    left = _named(left)
+    left = named(left)
     for process in left:
         _kill(process.pid)
     deadline = time.monotonic() + 5

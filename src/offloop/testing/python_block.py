@@ -351,8 +351,9 @@ def _unseen_errors(seen: Observed, fence: Fence) -> Generator[None]:
 
 def _look(seen: Observed, before: census.Census) -> None:
     """Note where the block is: what it waits for, and which processes there are."""
-    processes = census.census().processes - before.processes
-    seen.where = [*whereabouts(before.threads), *(f"process {process}" for process in processes)]
+    seen.where = whereabouts(before.threads)
+    processes = census.named(census.census().processes - before.processes)
+    seen.where += sorted(f"process {process}" for process in processes)
 
 
 def _kill_since(before: census.Census) -> None:

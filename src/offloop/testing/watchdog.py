@@ -35,8 +35,8 @@ def time_limit(
 ) -> Generator[Callable[[], None]]:
     """Raise TimeLimit in the block after *seconds*; *kill_children* is called if that does not end it.
 
-    What is yielded ends the limit early: from then on nothing is raised. *look* is called before the first TimeLimit, by
-    the thread of the block where that is the main one.
+    What is yielded ends the limit early: from then on nothing is raised. *look* is called in the main thread, before the
+    first TimeLimit; if it fails, or does not end, the block is ended all the same.
 
     POSIX, main thread: by SIGALRM, which also interrupts a sleep or a wait in C.
     Windows, main thread: by a SIGINT that a watching thread raises; it interrupts `time.sleep`.
@@ -49,22 +49,23 @@ def time_limit(
             yield finished.set
         return
 
-    interrupting, thread = threading.Event(), threading.get_ident()
+    thread = threading.get_ident()
 
     def stop(number: int, frame: FrameType | None) -> None:
         """The handler of SIGINT on Windows: ours ends the block, the user's Ctrl-C ends the run."""
-        if not interrupting.is_set():
+        if not _interrupting.is_set():
             raise KeyboardInterrupt
-        interrupting.clear()
-        look()
+        _interrupting.clear()
+        if finished.is_set():
+            return
+        _look_if_possible(look)
         raise TimeLimit
 
     def interrupt() -> None:
         if in_main:
-            interrupting.set()
+            _interrupting.set()
             signal.raise_signal(signal.SIGINT)
         else:
-            look()
             _raise_in(thread)
 
     before = signal.signal(signal.SIGINT, stop) if in_main else None
@@ -84,6 +85,15 @@ def time_limit(
             signal.signal(signal.SIGINT, before)
 
 
+_interrupting = threading.Event()
+
+
+def _look_if_possible(look: Callable[[], None]) -> None:
+    """What it finds is a help, and no reason to spare the block."""
+    with contextlib.suppress(Exception):
+        look()
+
+
 if sys.platform != "win32":
 
     @contextlib.contextmanager
@@ -99,8 +109,8 @@ if sys.platform != "win32":
         def ring(number: int, frame: FrameType | None) -> None:
             if finished.is_set():
                 return
+            signal.setitimer(signal.ITIMER_REAL, _STEP_S)  # once more, should the block swallow it
             if not steps:
-                look()
                 thread = threading.Thread(
                     target=_escalate,
                     args=(0.0, finished, _by_alarm, kill_children, _by_alarm),
@@ -109,7 +119,7 @@ if sys.platform != "win32":
                 )
                 steps.append(thread)
                 thread.start()
-            signal.setitimer(signal.ITIMER_REAL, _STEP_S)  # once more, should the block swallow it
+                _look_if_possible(look)
             raise TimeLimit
 
         before = signal.signal(signal.SIGALRM, ring)

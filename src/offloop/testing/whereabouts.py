@@ -13,6 +13,7 @@ from typing import Any
 __all__ = ("whereabouts",)
 
 _MOST_FRAMES = 12
+_MOST_LINES = 20
 # What asyncio makes of `async for` and of `await` on an object: they do not say what they wait for.
 _WRAPPERS = frozenset(
     {"async_generator_asend", "async_generator_athrow", "anext_awaitable", "coroutine_wrapper"}
@@ -29,19 +30,34 @@ _SUSPENDED: tuple[tuple[type, str, str], ...] = (
 def whereabouts(not_threads: Set[threading.Thread] = frozenset()) -> list[str]:
     """A line for each thread and each task, the innermost place first: `name: file.py:7 in function, ...`.
 
-    Tasks are those of the loop that runs in this thread. They are where their awaits lead to, down to the future that
-    is not done. *not_threads* are left out, all but this thread. From a signal handler it describes what was interrupted.
+    Tasks are those of the asyncio loop that runs in this thread; trio's are not seen. They are where their awaits lead to,
+    down to the future that is not done. *not_threads* are left out, all but this thread. Of many threads or tasks the first
+    come, and the number of the others. From a signal handler it describes what was interrupted.
     """
-    here = threading.current_thread()
-    frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage] - public for all its name
-    found: list[str] = []
-    for thread in threading.enumerate():
-        frame = frames.get(thread.ident or 0)
-        if frame is not None and (thread is here or thread not in not_threads):
-            found.append(f"thread {thread.name}: {_joined(_stack(frame))}")
     loop = asyncio._get_running_loop()
     tasks: set[asyncio.Task[Any]] = asyncio.all_tasks(loop) if loop is not None else set()
-    return found + sorted(f"task {task.get_name()}: {_joined(_awaits(task))}" for task in tasks)
+    return [
+        *_first(_threads(not_threads)),
+        *_first(sorted(f"task {task.get_name()}: {_joined(_awaits(task))}" for task in tasks)),
+    ]
+
+
+def _first(lines: list[str]) -> list[str]:
+    left_out = len(lines) - _MOST_LINES
+    return lines if left_out <= 0 else [*lines[:_MOST_LINES], f"and {left_out} more"]
+
+
+def _threads(left_out: Set[threading.Thread]) -> list[str]:
+    here = threading.current_thread()
+    frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage] - public for all its name
+    try:
+        return [
+            f"thread {thread.name}: {_joined(_stack(frames[thread.ident]))}"
+            for thread in threading.enumerate()
+            if thread.ident in frames and (thread is here or thread not in left_out)
+        ]
+    finally:
+        frames.clear()  # it holds the frame of this call, which holds it, and with it all that any thread has
 
 
 def _joined(places: Iterable[str]) -> str:
@@ -57,7 +73,7 @@ def _stack(frame: types.FrameType | None) -> Iterator[str]:
     shown = 0
     while frame is not None and shown < _MOST_FRAMES:
         # The runner's own say nothing of what was interrupted.
-        if not frame.f_globals.get("__name__", "").startswith("offloop.testing."):
+        if not str(frame.f_globals.get("__name__")).startswith("offloop.testing."):
             shown += 1
             yield _place(frame.f_code, frame.f_lineno)
         frame = frame.f_back
@@ -71,7 +87,7 @@ def _awaits(task: asyncio.Task[object]) -> list[str]:
         frame, inner = _step(waits_for)
         if frame is not None:
             places.append(_place(frame.f_code, frame.f_lineno))
-        elif not isinstance(waits_for, types.CoroutineType) and type(waits_for).__name__ not in _WRAPPERS:
+        elif not isinstance(waits_for, types.CoroutineType) and not _is_wrapper(waits_for):
             places.append(type(waits_for).__name__)
         waits_for = inner
     return places[::-1][:_MOST_FRAMES]
@@ -82,6 +98,10 @@ def _step(waiting: object) -> tuple[types.FrameType | None, object]:
     for kind, frame, awaits in _SUSPENDED:
         if isinstance(waiting, kind):
             return getattr(waiting, frame), getattr(waiting, awaits)
-    inside: Iterable[object] = gc.get_referents(waiting) if type(waiting).__name__ in _WRAPPERS else ()
+    inside: Iterable[object] = gc.get_referents(waiting) if _is_wrapper(waiting) else ()
     kinds = tuple(kind for kind, _, _ in _SUSPENDED)
-    return None, next((each for each in inside if isinstance(each, kinds)), None)
+    return None, next((each for each in inside if isinstance(each, kinds) or _is_wrapper(each)), None)
+
+
+def _is_wrapper(waiting: object) -> bool:
+    return type(waiting).__name__ in _WRAPPERS
