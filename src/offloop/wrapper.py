@@ -159,8 +159,9 @@ class Process:
     async def wait(self) -> int:
         """Wait until the process, not its pipes, has ended.
 
-        A stream that nobody reads meanwhile does not hold it up. Being cancelled here ends the tree; to wait for a
-        while only, use ``asyncio.wait({task}, timeout=...)``, which cancels nothing.
+        A stream that nobody reads meanwhile does not hold it up. One that has an iterator does, when it is full: ask the
+        iterator on, or drop it. Being cancelled here ends the tree; to wait for a while only, use
+        ``asyncio.wait({task}, timeout=...)``, which cancels nothing.
 
         Returns:
             The exit code; on POSIX -N if signal N ended it.
