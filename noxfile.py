@@ -449,7 +449,8 @@ def imports(session: nox.Session) -> None:
 
 # Wine 8 loses a start now and then, mostly after others were killed: CreateProcess() fails with WinError 1359, or the
 # program ends with 0xC0000142, before its first line, since a DLL could not be initialised. One test in two of about ten
-# whole runs failed so. It is run again, and is named at the end.
+# whole runs failed so. It is run again, and is named at the end. Where the error itself does not say it, tests/conftest.py
+# adds that a program ended so: a page whose program never ran may show anything.
 LOST_BY_WINE = (
     *("--reruns", "1", "-rfER"),
     *("--only-rerun", "WinError 1359", "--only-rerun", str(0xC0000142)),
