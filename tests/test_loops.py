@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import os
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import anyio
 import pytest
@@ -215,3 +217,20 @@ def test_a_wake_up_that_is_lost_under_wine_is_made_up_for(monkeypatch: pytest.Mo
         return took_s
 
     assert asyncio.run(body()) < 30
+
+
+@pytest.mark.skipif(
+    os.environ.get("OFFLOOP_WINE") != "1", reason="only Wine loses starts (tests/conftest.py)"
+)
+def test_an_error_tells_that_wine_has_lost_a_start() -> None:
+    """Whatever it says itself: by the number the test is run again."""
+    conftest: Any = importlib.import_module("tests.conftest")
+    call = conftest.LostStarts().pytest_runtest_call()
+    next(call)
+    ends_so = f"import os; os._exit({conftest.LOST_START} - 2**32)"
+    subprocess.run([sys.executable, "-c", ends_so], check=False)
+
+    with pytest.raises(ValueError, match="none is left") as caught:
+        call.throw(ValueError("none is left"))
+
+    assert str(conftest.LOST_START) in str(caught.value.__context__)
